@@ -1,0 +1,96 @@
+"""Every error that Motherlode raises on purpose. The message says what to do.
+
+LodeError
+├── SettingsError            a setting is missing or contradicts another
+├── DatabaseError
+│   ├── DatabaseUnavailable  no server answers
+│   └── SchemaOutdated       the schema is older or newer than the code
+├── BadRecord                one record of an import can't be stored; the others can
+├── FilterError              a filter can't be understood
+├── HullError
+│   ├── MissingReference     a chemical system lacks an elemental reference
+│   └── BadEntry             an energy that no hull may hold
+├── LevelMismatch            two levels of theory were about to be mixed
+├── NotFound                 no such row
+├── MissingExtra             an optional dependency isn't installed
+├── LeaseLost                the claim on a row ran out; its result was dropped
+└── LabelFailure             one attempt at a label failed, with its class
+"""
+
+from __future__ import annotations
+
+
+class LodeError(Exception):
+    """Something that the person at the keyboard can mend."""
+
+
+class SettingsError(LodeError):
+    """A setting is missing or contradicts another."""
+
+
+class DatabaseError(LodeError):
+    """The system of record refused or failed."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """No PostgreSQL answers."""
+
+
+class SchemaOutdated(DatabaseError):
+    """The database's schema isn't the one that this code expects: run `lode init`."""
+
+
+class BadRecord(LodeError):
+    """One record of an import can't be stored."""
+
+    def __init__(self, record: str, reason: str) -> None:
+        super().__init__(f"{record}: {reason}")
+        self.record = record
+        self.reason = reason
+
+
+class FilterError(LodeError):
+    """A filter can't be understood."""
+
+
+class HullError(LodeError):
+    """A convex hull can't be built."""
+
+
+class MissingReference(HullError):
+    """A chemical system lacks an elemental reference."""
+
+    def __init__(self, elements: list[str]) -> None:
+        super().__init__(f"no reference energy for {', '.join(elements)}: label these elements at this level first")
+        self.elements = elements
+
+
+class BadEntry(HullError):
+    """An energy that no hull may hold."""
+
+
+class LevelMismatch(LodeError):
+    """Two levels of theory were about to be mixed."""
+
+
+class NotFound(LodeError):
+    """No such row."""
+
+
+class MissingExtra(LodeError):
+    """An optional dependency isn't installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} isn't installed: pip install 'motherlode[{extra}]'")
+
+
+class LeaseLost(LodeError):
+    """The claim on a row ran out before the result came; the result was dropped."""
+
+
+class LabelFailure(LodeError):
+    """One attempt at a label failed."""
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(message)
+        self.error_class = error_class
