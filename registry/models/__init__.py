@@ -1,0 +1,43 @@
+"""The system of record as SQLAlchemy tables."""
+
+from registry.models.base import Base
+from registry.models.calculation import Calculation, Level
+from registry.models.campaign import Campaign, Funnel, Round, Selection
+from registry.models.hull import HullEvent, HullState
+from registry.models.material import (
+    Composition,
+    Duplicate,
+    ExternalId,
+    Import,
+    Lineage,
+    Prototype,
+    Source,
+    Structure,
+)
+from registry.models.prediction import Model, Prediction, TrainingSet
+from registry.models.work import Work, Worker
+
+__all__ = [
+    "Base",
+    "Calculation",
+    "Campaign",
+    "Composition",
+    "Duplicate",
+    "ExternalId",
+    "Funnel",
+    "HullEvent",
+    "HullState",
+    "Import",
+    "Level",
+    "Lineage",
+    "Model",
+    "Prediction",
+    "Prototype",
+    "Round",
+    "Selection",
+    "Source",
+    "Structure",
+    "TrainingSet",
+    "Work",
+    "Worker",
+]

@@ -1,0 +1,79 @@
+"""Levels of theory, and every attempt at an energy."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.base import Base, Id, Json, Now, one_of
+from registry.states import CalculationState, ErrorClass, Task
+
+Floating = DOUBLE_PRECISION
+
+
+class Level(Base):
+    """Functional, settings, correction scheme and element references. Energies of two levels never meet."""
+
+    __tablename__ = "level"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    engine: Mapped[str]
+    functional: Mapped[str]
+    correction_scheme: Mapped[str]
+    settings: Mapped[Json]
+    references: Mapped[Json] = mapped_column(comment="element -> eV/atom")
+    settings_hash: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class Calculation(Base):
+    """One attempt to label a structure at a level. The raw energy and its correction stand side by side."""
+
+    __tablename__ = "calculation"
+    __table_args__ = (
+        one_of("task", Task),
+        one_of("state", CalculationState),
+        one_of("error_class", ErrorClass),
+        CheckConstraint(
+            "(state = 'converged') = (energy IS NOT NULL AND final_structure_id IS NOT NULL)", name="converged_has_result"
+        ),
+        CheckConstraint("(state = 'failed') = (error_class IS NOT NULL)", name="failed_has_class"),
+        CheckConstraint("energy = energy AND abs(energy) < 1e6", name="energy_finite"),
+        CheckConstraint("(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)", name="off_hull_says_why"),
+        UniqueConstraint("id", "level_id"),
+        Index(
+            "uq_calculation_result",
+            "initial_structure_id",
+            "level_id",
+            "task",
+            unique=True,
+            postgresql_where=text("state = 'converged'"),
+        ),
+        Index(None, "final_structure_id"),
+        Index(None, "level_id", "id"),
+    )
+
+    id: Mapped[Id]
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    initial_structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
+    final_structure_id: Mapped[int | None] = mapped_column(ForeignKey("structure.id"))
+    task: Mapped[str]
+    state: Mapped[str]
+    energy: Mapped[float | None] = mapped_column(Floating, comment="eV per cell, raw")
+    correction: Mapped[float | None] = mapped_column(Floating, comment="eV per cell, added to the raw energy")
+    correction_parts: Mapped[Json | None]
+    off_hull: Mapped[str | None] = mapped_column(comment="why this energy may not stand on a hull")
+    forces: Mapped[bytes | None] = mapped_column(LargeBinary, comment="eV/angstrom, float64, nsites x 3, final frame")
+    stress: Mapped[list[float] | None] = mapped_column(ARRAY(Floating), comment="eV/angstrom^3, Voigt xx yy zz yz xz xy")
+    steps: Mapped[int | None] = mapped_column(Integer)
+    settings: Mapped[Json]
+    engine_version: Mapped[str]
+    attempt: Mapped[int] = mapped_column(Integer)
+    error_class: Mapped[str | None]
+    error: Mapped[str | None]
+    node: Mapped[str]
+    wall_seconds: Mapped[float | None] = mapped_column(Floating)
+    cpu_seconds: Mapped[float | None] = mapped_column(Floating)
+    finished_at: Mapped[Now]

@@ -1,0 +1,72 @@
+"""Campaigns, their rounds, what each round selected and what its filters dropped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.base import Base, Id, Json, Now, one_of
+from registry.states import Purpose
+
+
+class Campaign(Base):
+    """A search of a chemical space at one level."""
+
+    __tablename__ = "campaign"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    settings: Mapped[Json]
+    created_at: Mapped[Now]
+
+
+class Round(Base):
+    """One turn of the loop: generate, score, select, label, place."""
+
+    __tablename__ = "round"
+    __table_args__ = (UniqueConstraint("campaign_id", "number"),)
+
+    id: Mapped[Id]
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[Now]
+    finished_at: Mapped[datetime | None]
+
+
+class Selection(Base):
+    """A structure that a round picked. The model must be of the level that it picks for: a foreign key says so."""
+
+    __tablename__ = "selection"
+    __table_args__ = (
+        one_of("purpose", Purpose),
+        ForeignKeyConstraint(["model_id", "level_id"], ["model.id", "model.level_id"]),
+        UniqueConstraint("structure_id", "level_id", "purpose"),
+        Index(None, "round_id", "purpose", "rank"),
+    )
+
+    id: Mapped[Id]
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    purpose: Mapped[str]
+    model_id: Mapped[int | None]
+    rank: Mapped[int] = mapped_column(Integer)
+    predicted_decomposition_energy: Mapped[float | None] = mapped_column(
+        DOUBLE_PRECISION, comment="eV/atom, against the hull as it was when selected"
+    )
+    created_at: Mapped[Now]
+
+
+class Funnel(Base):
+    """How many candidates a rule dropped in a round (rule 'kept': how many passed)."""
+
+    __tablename__ = "funnel"
+
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"), primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    candidates: Mapped[int]

@@ -1,0 +1,61 @@
+"""Where entries stand on the convex hull of their level, since when, and who displaced whom."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.base import Base, Id, Moment, Now
+
+Floating = DOUBLE_PRECISION
+
+
+class HullState(Base):
+    """The place of one entry, valid from `valid_from` until `valid_to` (null: still)."""
+
+    __tablename__ = "hull_state"
+    __table_args__ = (
+        ForeignKeyConstraint(["calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
+        CheckConstraint("e_above_hull >= 0", name="above_hull"),
+        CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity_ordered"),
+        Index("uq_hull_state_current", "calculation_id", unique=True, postgresql_where=text("valid_to IS NULL")),
+        Index(
+            "ix_hull_state_current_energy", "level_id", "e_above_hull", "id", postgresql_where=text("valid_to IS NULL")
+        ),
+        Index(None, "calculation_id", "valid_from"),
+    )
+
+    id: Mapped[Id]
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    calculation_id: Mapped[int]
+    formation_energy_per_atom: Mapped[float] = mapped_column(Floating, comment="eV/atom")
+    e_above_hull: Mapped[float] = mapped_column(Floating, comment="eV/atom, hull with the entry")
+    decomposition_energy: Mapped[float | None] = mapped_column(
+        Floating, comment="eV/atom, against all other entries; null where nothing else spans the composition"
+    )
+    phase_separation_energy: Mapped[float | None] = mapped_column(
+        Floating, comment="eV/atom, against the hull without its composition"
+    )
+    is_stable: Mapped[bool]
+    decomposition: Mapped[list[dict[str, object]]] = mapped_column(
+        JSONB, comment="[{calculation_id, reduced_formula, amount}]; amount = share of the atoms"
+    )
+    valid_from: Mapped[Moment]
+    valid_to: Mapped[datetime | None]
+
+
+class HullEvent(Base):
+    """An entry that took another's place on the hull. `displaced` fell `fell_by` eV/atom above it."""
+
+    __tablename__ = "hull_event"
+    __table_args__ = (Index(None, "displaced_calculation_id"), Index(None, "calculation_id"))
+
+    id: Mapped[Id]
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
+    displaced_calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
+    fell_by: Mapped[float] = mapped_column(Floating, comment="eV/atom")
+    at: Mapped[Now]

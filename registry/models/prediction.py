@@ -1,0 +1,69 @@
+"""Models, what they were trained on, and what they said."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.base import Base, Id, Json, Now, one_of
+from registry.states import Stage
+
+Floating = DOUBLE_PRECISION
+
+
+class TrainingSet(Base):
+    """The rows that a model learnt from, by hash."""
+
+    __tablename__ = "training_set"
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    rows: Mapped[int] = mapped_column(Integer)
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    excluded_formulas: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+
+class Model(Base):
+    """A trained ensemble at one level. The checkpoint is safetensors + JSON and named by its hash."""
+
+    __tablename__ = "model"
+    __table_args__ = (
+        UniqueConstraint("id", "level_id"),
+        Index("uq_model_promoted", "level_id", unique=True, postgresql_where=text("promoted")),
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    training_set_id: Mapped[int] = mapped_column(ForeignKey("training_set.id"))
+    code_version: Mapped[str]
+    checkpoint_sha256: Mapped[str]
+    path: Mapped[str]
+    members: Mapped[int] = mapped_column(Integer)
+    metrics: Mapped[Json]
+    promoted: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Now]
+
+
+class Prediction(Base):
+    """What a model said about a structure: formation energy in eV/atom at the model's level."""
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        one_of("stage", Stage),
+        CheckConstraint("spread >= 0", name="spread_positive"),
+        UniqueConstraint("structure_id", "model_id", "stage"),
+        Index(None, "model_id", "stage", "structure_id"),
+    )
+
+    id: Mapped[Id]
+    structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    stage: Mapped[str]
+    formation_energy_per_atom: Mapped[float] = mapped_column(Floating, comment="eV/atom")
+    spread: Mapped[float | None] = mapped_column(Floating, comment="inter-quartile range over the members, eV/atom")
+    members: Mapped[list[float]] = mapped_column(ARRAY(Floating), comment="eV/atom, one a member")
+    volume_factor: Mapped[float] = mapped_column(Floating, comment="volume of the minimum / volume of the structure")
+    created_at: Mapped[Now]

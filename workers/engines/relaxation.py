@@ -1,0 +1,73 @@
+"""The relaxation that every engine with an ASE calculator shares."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry.crystal import Crystal
+from registry.errors import LabelFailure
+from workers.engines.base import Beat, Label, Relaxation, check_plausible
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+MAX_VOLUME_CHANGE = 3.0
+MAX_STEP = 0.1  # angstrom: larger ones made soft halides jump between structure types
+
+
+def to_atoms(crystal: Crystal) -> Atoms:
+    from ase import Atoms
+
+    return Atoms(crystal.numbers, cell=crystal.lattice, scaled_positions=crystal.frac_coords, pbc=True)
+
+
+def to_crystal(atoms: Atoms) -> Crystal:
+    return Crystal(atoms.cell.array, atoms.numbers, atoms.get_scaled_positions(wrap=True))
+
+
+def relax_with(calculator: Calculator, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
+    """Relax cell and sites. Raises LabelFailure: not_converged_ionic, geometry_exploded, unphysical_*."""
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import LBFGS
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    atoms = to_atoms(crystal)
+    atoms.calc = calculator
+    optimizer = LBFGS(FrechetCellFilter(atoms), maxstep=MAX_STEP, logfile=None)
+    for converged in optimizer.irun(fmax=settings.force_tolerance, steps=settings.max_steps):
+        beat()
+        _stop_if_exploded(atoms, crystal.volume)
+    if not converged:
+        raise LabelFailure("not_converged_ionic", f"forces above {settings.force_tolerance} eV/A after {settings.max_steps} steps")
+    return _label(atoms, optimizer.nsteps, wall, cpu)
+
+
+def static_with(calculator: Calculator, crystal: Crystal) -> Label:
+    wall, cpu = time.perf_counter(), time.process_time()
+    atoms = to_atoms(crystal)
+    atoms.calc = calculator
+    return _label(atoms, 0, wall, cpu)
+
+
+def _label(atoms: Atoms, steps: int, wall: float, cpu: float) -> Label:
+    crystal, energy = to_crystal(atoms), float(atoms.get_potential_energy())
+    check_plausible(crystal, energy)
+    return Label(
+        crystal=crystal,
+        energy=energy,
+        forces=np.asarray(atoms.get_forces(), dtype=np.float64),
+        stress=np.asarray(atoms.get_stress(), dtype=np.float64),
+        steps=steps,
+        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+    )
+
+
+def _stop_if_exploded(atoms: Atoms, start_volume: float) -> None:
+    ratio = atoms.get_volume() / start_volume
+    if not 1 / MAX_VOLUME_CHANGE < ratio < MAX_VOLUME_CHANGE:
+        raise LabelFailure("geometry_exploded", f"volume changed {ratio:.2f}-fold")

@@ -1,0 +1,87 @@
+"""Bring a table of known crystals to a level: one single point each, plus the level's corrections.
+
+The result is a training table: formula, lattice, numbers, frac_coords, raw energy, correction. Formation energies
+follow from the level's references (`with_targets`), so new references need no new single points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from registry.crystal import Crystal
+from registry.errors import SettingsError
+from registry.hull.levels import Level, mp2020_correction
+from workers.engines.base import Engine
+
+T = TypeVar("T")
+
+CHUNK = 200
+
+
+def relabel(
+    records: Iterable[tuple[str, str, Crystal]], engine: Engine, folder: Path, progress: Callable[[int], None]
+) -> None:
+    """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
+
+    records: (record name, reduced formula, crystal), the same in every run
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, chunk in enumerate(_chunks(records, CHUNK)):
+        part = folder / f"part-{number:05d}.parquet"
+        if not part.exists():
+            _write(_rows(chunk, engine), part)
+        progress(len(chunk))
+
+
+def with_targets(folder: Path, level: Level) -> pd.DataFrame:
+    """The training table with `target`: formation energy per atom in eV at `level`. Rows it can't hold are left out."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        raise SettingsError(f"no relabelled parts in {folder}: run `lode model relabel` first")
+    table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True).dropna(subset=["correction"])
+    known = set(level.references)
+    table = table[[known.issuperset(elements) for elements in table["elements"]]].copy()
+    table["target"] = [_target(level, row) for row in table.to_dict("records")]
+    return table
+
+
+def _target(level: Level, row: dict[Any, Any]) -> float:
+    crystal = Crystal(row["lattice"], row["numbers"], row["frac_coords"])
+    return level.formation_energy(crystal.amounts, row["energy"] + row["correction"])
+
+
+def _rows(chunk: list[tuple[str, str, Crystal]], engine: Engine) -> list[dict[str, Any]]:
+    energies = engine.energies([crystal for _, _, crystal in chunk])
+    return [_row(*record, energy) for record, energy in zip(chunk, energies, strict=True)]
+
+
+def _row(name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, Any]:
+    from registry.identity.composition import SYMBOLS
+
+    return {
+        "record": name,
+        "formula": formula,
+        "elements": sorted(SYMBOLS[number] for number in crystal.amounts),
+        "lattice": crystal.lattice.ravel(),
+        "numbers": crystal.numbers,
+        "frac_coords": crystal.frac_coords.ravel(),
+        "energy": energy,
+        "correction": mp2020_correction(crystal, energy).energy,
+    }
+
+
+def _write(rows: list[dict[str, Any]], part: Path) -> None:
+    scratch = part.with_suffix(".writing")
+    pd.DataFrame(rows).to_parquet(scratch)
+    scratch.rename(part)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
