@@ -1,0 +1,39 @@
+"""Every error that the predictors raise on purpose. The message says what to do.
+
+PredictorError
+├── BadCrystal         a crystal no graph can be built of (NaN, no atoms, no volume, no such element)
+├── UnknownElement     a crystal holds an element that the model never saw
+├── BadTrainingSet     the training table is empty, lacks columns or holds nonsense
+├── BadCheckpoint      a model folder or training state is damaged or of another format version
+└── BackendMissing     a message-passing back-end was asked for that isn't installed
+"""
+
+from __future__ import annotations
+
+
+class PredictorError(Exception):
+    """Something that the person at the keyboard can mend."""
+
+
+class BadCrystal(PredictorError):
+    """No graph can be built of this crystal."""
+
+
+class UnknownElement(PredictorError):
+    """The model never saw one of the crystal's elements in training."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__(f"the model never saw the elements of atomic numbers {numbers}: train on data with them")
+        self.numbers = numbers
+
+
+class BadTrainingSet(PredictorError):
+    """The training table can't be learnt from."""
+
+
+class BadCheckpoint(PredictorError):
+    """A model folder or a training state can't be read."""
+
+
+class BackendMissing(PredictorError):
+    """The message-passing back-end isn't installed."""

@@ -1,0 +1,153 @@
+"""From a crystal to the arrays and tensors that the structure model reads.
+
+An edge runs from a neighbour (`src`) to the atom at the centre (`dst`); edges are sorted by their centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.errors import BadCrystal
+
+if TYPE_CHECKING:
+    import torch
+
+HEAVIEST = 118
+SMALLEST_VOLUME_PER_ATOM = 1.0  # cubic angstrom; hydrogen at a terapascal is denser, nothing that we predict is
+SHORTEST_VECTOR = 0.5  # angstrom
+TIE = 1e-4  # angstrom; neighbours this much farther than the last one kept are kept as well
+
+
+class CrystalLike(Protocol):
+    """What the predictors need to know of a crystal: three arrays.
+
+    lattice: (3, 3) lattice vectors as rows, angstrom; numbers: (n,) atomic numbers; frac_coords: (n, 3).
+    """
+
+    @property
+    def lattice(self) -> NDArray[np.float64]: ...
+    @property
+    def numbers(self) -> NDArray[np.int16]: ...
+    @property
+    def frac_coords(self) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """One crystal's neighbour list.
+
+    numbers: (n,) int64 atomic numbers
+    src, dst: (e,) int32, the neighbour and the centre of each edge, sorted by centre
+    distances: (e,) float32, angstrom
+    """
+
+    numbers: NDArray[np.int64]
+    src: NDArray[np.int32]
+    dst: NDArray[np.int32]
+    distances: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchedGraph:
+    """Several crystals as one graph of tensors.
+
+    numbers: (n,) int64; src, dst: (e,) int64, counted through the batch; distances: (e,) float32, angstrom
+    crystal: (n,) int64, which crystal an atom belongs to; sizes: (b,) float32, atoms per crystal
+    """
+
+    numbers: torch.Tensor
+    src: torch.Tensor
+    dst: torch.Tensor
+    distances: torch.Tensor
+    crystal: torch.Tensor
+    sizes: torch.Tensor
+
+
+def check_crystal(crystal: CrystalLike) -> None:
+    """Raise BadCrystal if no graph can be built: no atoms, NaN, no volume, or no such element."""
+    count = len(crystal.numbers)
+    if count == 0:
+        raise BadCrystal("a crystal without atoms")
+    if crystal.frac_coords.shape != (count, 3) or crystal.lattice.shape != (3, 3):
+        raise BadCrystal(f"{count} atoms with coordinates {crystal.frac_coords.shape}, lattice {crystal.lattice.shape}")
+    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
+        raise BadCrystal("the lattice or the coordinates hold NaN or infinity")
+    if crystal.numbers.min() < 1 or crystal.numbers.max() > HEAVIEST:
+        raise BadCrystal(f"atomic numbers must lie between 1 and {HEAVIEST}")
+    volume = abs(np.linalg.det(crystal.lattice)) / count
+    if volume < SMALLEST_VOLUME_PER_ATOM:
+        raise BadCrystal(f"{volume:.3g} cubic angstrom per atom: the cell is too small for its atoms")
+    if np.linalg.norm(crystal.lattice, axis=1).min() < SHORTEST_VECTOR:
+        raise BadCrystal(f"a lattice vector is shorter than {SHORTEST_VECTOR} angstrom")
+
+
+def build_graph(crystal: CrystalLike, cutoff: float, max_neighbors: int | None = None) -> Graph:
+    """The neighbour list of a crystal within `cutoff` (angstrom).
+
+    With `max_neighbors`, each atom keeps its nearest ones, and all that tie with the last of them, so that the
+    choice doesn't depend on the order of atoms. An atom without neighbours is a node without edges.
+    Raise BadCrystal.
+    """
+    check_crystal(crystal)
+    dst, src, distances = _points_in_spheres(crystal, cutoff)
+    if max_neighbors is not None and len(dst) > max_neighbors:
+        keep = _nearest(dst, distances, len(crystal.numbers), max_neighbors)
+        dst, src, distances = dst[keep], src[keep], distances[keep]
+    return Graph(
+        numbers=np.asarray(crystal.numbers, dtype=np.int64),
+        src=src.astype(np.int32),
+        dst=dst.astype(np.int32),
+        distances=distances.astype(np.float32),
+    )
+
+
+def _points_in_spheres(crystal: CrystalLike, cutoff: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    lattice = np.ascontiguousarray(crystal.lattice, dtype=np.float64)
+    points = np.ascontiguousarray((np.asarray(crystal.frac_coords, dtype=np.float64) % 1.0) @ lattice)
+    periodic = np.ones(3, dtype=np.int64)
+    dst, src, _, distances = find_points_in_spheres(points, points, cutoff, periodic, lattice, 1e-8)
+    keep = np.flatnonzero(distances > 1e-6)
+    return dst[keep], src[keep], distances[keep]
+
+
+def _nearest(dst: NDArray[Any], distances: NDArray[Any], atoms: int, limit: int) -> NDArray[np.intp]:
+    """Which edges to keep, sorted by centre and then by distance."""
+    order = np.lexsort((distances, dst))
+    centre, distance = dst[order], distances[order]
+    counts = np.bincount(dst, minlength=atoms)
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    last = np.minimum(starts + limit, starts + counts) - 1
+    farthest = np.where(counts > 0, distance[np.minimum(np.maximum(last, 0), len(distance) - 1)], 0.0)
+    kept: NDArray[np.intp] = order[distance <= farthest[centre] + TIE]
+    return kept
+
+
+def scale_graph(graph: Graph, factor: float, cutoff: float) -> Graph:
+    """The neighbour list after every length grew by `factor`; the list must reach `cutoff / factor`."""
+    distances = graph.distances * np.float32(factor)
+    keep = distances < cutoff
+    return Graph(graph.numbers, graph.src[keep], graph.dst[keep], distances[keep])
+
+
+def batch_graphs(graphs: Sequence[Graph]) -> BatchedGraph:
+    """Join graphs into one of torch tensors (float32, CPU)."""
+    import torch
+
+    sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)
+    edges = np.array([len(graph.src) for graph in graphs], dtype=np.int64)
+    shift = np.repeat(np.concatenate(([0], np.cumsum(sizes)[:-1])), edges)
+    return BatchedGraph(
+        numbers=torch.from_numpy(np.concatenate([graph.numbers for graph in graphs])),
+        src=torch.from_numpy(np.concatenate([graph.src for graph in graphs]) + shift),
+        dst=torch.from_numpy(np.concatenate([graph.dst for graph in graphs]) + shift),
+        distances=torch.from_numpy(np.concatenate([graph.distances for graph in graphs])),
+        crystal=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
+        sizes=torch.from_numpy(sizes.astype(np.float32)),
+    )
