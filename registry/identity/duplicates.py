@@ -1,0 +1,152 @@
+"""Which crystals are one and the same, and by what rule.
+
+Labels alone don't decide: equal crystals can carry different ones when a distortion lies at the symmetry tolerance.
+Fingerprints alone don't either: they overlap between equal and different crystals. So crystals are compared within one
+reduced formula; the structure type with its elements in place *and* a tight fingerprint accept at once; pymatgen's
+StructureMatcher (default tolerances: primitive cells, volumes scaled) decides the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from registry.crystal import Crystal
+from registry.errors import BadRecord
+from registry.identity.composition import Composition
+from registry.identity.fingerprint import Fingerprint, fingerprint_distance, fingerprint_of, sees_whole_cell
+from registry.identity.prototype import SYMPREC, Prototype, prototype_of
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+    from pymatgen.core.structure_matcher import StructureMatcher
+
+TIGHT = 0.01
+"""Fingerprint distance (cube root of the volume per atom) below which crystals of one structure type are the same."""
+
+Rule = Literal["label+fingerprint", "structure_matcher"]
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """Everything that comparing a crystal needs, each part computed once and only when asked for."""
+
+    crystal: Crystal
+    symprec: float = SYMPREC
+
+    @cached_property
+    def formula(self) -> str:
+        return Composition.of(self.crystal.amounts).reduced_formula
+
+    @cached_property
+    def prototype(self) -> Prototype | None:
+        """None if no space group can be found."""
+        try:
+            return prototype_of(self.crystal, self.symprec)
+        except BadRecord:
+            return None
+
+    @cached_property
+    def protostructure(self) -> str | None:
+        return self.prototype.protostructure if self.prototype else None
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint_of(self.crystal)
+
+    @cached_property
+    def fingerprint_decides(self) -> bool:
+        return sees_whole_cell(self.crystal, self.fingerprint)
+
+    @cached_property
+    def reduced(self) -> Structure:
+        """The primitive cell of the Niggli cell, as the matcher would make it."""
+        return self.crystal.to_pymatgen().get_reduced_structure("niggli").get_primitive_structure()
+
+
+def same_crystal(one: Crystal, other: Crystal) -> Rule | None:
+    """The rule by which two crystals are the same, or None. Volume, handedness, cell and origin don't count."""
+    return _rule(Identity(one), Identity(other))
+
+
+class DuplicateIndex(Generic[Key]):
+    """Crystals by reduced formula, each under the caller's key.
+
+    Add the first of each kind only: `find` answers with the first added that matches by the cheap rule, otherwise with
+    the closest by fingerprint that the matcher accepts.
+    """
+
+    def __init__(self, symprec: float = SYMPREC) -> None:
+        self._symprec = symprec
+        self._buckets: dict[str, list[tuple[Key, Identity]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(bucket) for bucket in self._buckets.values())
+
+    def add(self, key: Key, crystal: Crystal) -> None:
+        self.add_identity(key, Identity(crystal, self._symprec))
+
+    def add_identity(self, key: Key, identity: Identity) -> None:
+        """As `add`, when the caller holds the identity already (of the `find` before)."""
+        self._buckets.setdefault(identity.formula, []).append((key, identity))
+
+    def find(self, crystal: Crystal) -> tuple[Key, Rule] | None:
+        return self.find_identity(Identity(crystal, self._symprec))
+
+    def find_identity(self, identity: Identity) -> tuple[Key, Rule] | None:
+        bucket = self._buckets.get(identity.formula, [])
+        for key, known in bucket:
+            if _alike(identity, known):
+                return key, "label+fingerprint"
+        for key, known in sorted(bucket, key=lambda row: _distance(identity, row[1])):
+            if _matched(identity, known):
+                return key, "structure_matcher"
+        return None
+
+    def find_or_add(self, key: Key, crystal: Crystal) -> tuple[Key, Rule] | None:
+        """What it equals, or None after keeping it under `key`."""
+        identity = Identity(crystal, self._symprec)
+        found = self.find_identity(identity)
+        if found is None:
+            self.add_identity(key, identity)
+        return found
+
+    def __iter__(self) -> Iterator[Key]:
+        return (key for bucket in self._buckets.values() for key, _ in bucket)
+
+
+def _rule(one: Identity, other: Identity) -> Rule | None:
+    if one.formula != other.formula:
+        return None
+    if _alike(one, other):
+        return "label+fingerprint"
+    return "structure_matcher" if _matched(one, other) else None
+
+
+def _alike(one: Identity, other: Identity) -> bool:
+    if one.protostructure is None or one.protostructure != other.protostructure:
+        return False
+    if _distance(one, other) >= TIGHT:
+        return False
+    return one.fingerprint_decides or other.fingerprint_decides
+
+
+def _distance(one: Identity, other: Identity) -> float:
+    return fingerprint_distance(one.fingerprint, other.fingerprint)
+
+
+def _matched(one: Identity, other: Identity) -> bool:
+    """The matcher compares primitive cells of equal size only, so that the sizes alone can refuse."""
+    if len(one.reduced) != len(other.reduced):
+        return False
+    return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
+
+
+@cache
+def _matcher() -> StructureMatcher:
+    from pymatgen.core.structure_matcher import StructureMatcher
+
+    return StructureMatcher()
