@@ -37,11 +37,14 @@ class Calculation(Base):
         one_of("state", CalculationState),
         one_of("error_class", ErrorClass),
         CheckConstraint(
-            "(state = 'converged') = (energy IS NOT NULL AND final_structure_id IS NOT NULL)", name="converged_has_result"
+            "(state = 'converged') = (energy IS NOT NULL AND final_structure_id IS NOT NULL)",
+            name="converged_has_result",
         ),
         CheckConstraint("(state = 'failed') = (error_class IS NOT NULL)", name="failed_has_class"),
         CheckConstraint("energy = energy AND abs(energy) < 1e6", name="energy_finite"),
-        CheckConstraint("(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)", name="off_hull_says_why"),
+        CheckConstraint(
+            "(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)", name="off_hull_says_why"
+        ),
         UniqueConstraint("id", "level_id"),
         Index(
             "uq_calculation_result",
@@ -66,7 +69,9 @@ class Calculation(Base):
     correction_parts: Mapped[Json | None]
     off_hull: Mapped[str | None] = mapped_column(comment="why this energy may not stand on a hull")
     forces: Mapped[bytes | None] = mapped_column(LargeBinary, comment="eV/angstrom, float64, nsites x 3, final frame")
-    stress: Mapped[list[float] | None] = mapped_column(ARRAY(Floating), comment="eV/angstrom^3, Voigt xx yy zz yz xz xy")
+    stress: Mapped[list[float] | None] = mapped_column(
+        ARRAY(Floating), comment="eV/angstrom^3, Voigt xx yy zz yz xz xy"
+    )
     steps: Mapped[int | None] = mapped_column(Integer)
     settings: Mapped[Json]
     engine_version: Mapped[str]

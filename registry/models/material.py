@@ -56,7 +56,7 @@ class Prototype(Base):
 
 
 class Structure(Base):
-    """One immutable crystal. `public_id` is derived from its content, so the same arrays have the same id everywhere."""
+    """One immutable crystal. `public_id` is derived from its content, so equal arrays have equal ids everywhere."""
 
     __tablename__ = "structure"
     __table_args__ = (
@@ -127,7 +127,9 @@ class Lineage(Base):
     operation: Mapped[str]
     arguments: Mapped[Json]
     probability: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
-    rule: Mapped[str | None] = mapped_column(comment="set where the way led to a crystal that was there: how it was seen")
+    rule: Mapped[str | None] = mapped_column(
+        comment="set where the way led to a crystal that was there: how it was seen"
+    )
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
     created_at: Mapped[Now]
 

@@ -38,11 +38,13 @@ def relax_with(calculator: Calculator, crystal: Crystal, settings: Relaxation, b
     atoms = to_atoms(crystal)
     atoms.calc = calculator
     optimizer = LBFGS(FrechetCellFilter(atoms), maxstep=MAX_STEP, logfile=None)
-    for converged in optimizer.irun(fmax=settings.force_tolerance, steps=settings.max_steps):
+    converged = False
+    for converged in optimizer.irun(fmax=settings.force_tolerance, steps=settings.max_steps):  # noqa: B007  (read after the loop)
         beat()
         _stop_if_exploded(atoms, crystal.volume)
     if not converged:
-        raise LabelFailure("not_converged_ionic", f"forces above {settings.force_tolerance} eV/A after {settings.max_steps} steps")
+        message = f"forces above {settings.force_tolerance} eV/A after {settings.max_steps} steps"
+        raise LabelFailure("not_converged_ionic", message)
     return _label(atoms, optimizer.nsteps, wall, cpu)
 
 

@@ -1,0 +1,130 @@
+"""Claims on work: the Python side of queue.sql. Each call is one short transaction unless a session is passed in."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy.orm import Session
+
+from registry.errors import LeaseLost
+from registry.states import Kind
+
+ENQUEUE_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of work that is ours until the lease ends."""
+
+    id: int
+    kind: Kind
+    subject_id: int
+    target_id: int
+    attempts: int
+    token: uuid.UUID
+
+
+@cache
+def statements() -> dict[str, str]:
+    """The named statements of queue.sql."""
+    text = (resources.files("registry") / "queue.sql").read_text()
+    pairs = re.findall(r"-- name: (\w+)\n(.*?;)\n", text, flags=re.DOTALL)
+    return dict(pairs)
+
+
+def run(connection: Connection, name: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+    """Execute a named statement with psycopg's %(name)s parameters."""
+    return connection.exec_driver_sql(statements()[name], dict(parameters))
+
+
+def register(engine: Engine, kinds: Sequence[Kind]) -> int:
+    """Write down that a worker lives here; the id that its claims carry."""
+    statement = "INSERT INTO worker (kinds, host, pid) VALUES (%(kinds)s, %(host)s, %(pid)s) RETURNING id"
+    values = {"kinds": [kind.value for kind in kinds], "host": socket.gethostname(), "pid": os.getpid()}
+    with engine.begin() as connection:
+        return int(connection.exec_driver_sql(statement, values).scalar_one())
+
+
+def retire(engine: Engine, worker_id: int) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE worker SET stopped_at = now() WHERE id = %(id)s", {"id": worker_id})
+
+
+def enqueue(engine: Engine, kind: Kind) -> int:
+    """Turn what the kind's view finds missing into waiting rows; how many are new."""
+    with engine.begin() as connection:
+        added = run(connection, f"enqueue_{kind.value}", {"limit": ENQUEUE_LIMIT}).rowcount
+        if added:
+            connection.exec_driver_sql("SELECT pg_notify('lode_work', %(kind)s)", {"kind": kind.value})
+        return added
+
+
+def claim(engine: Engine, kind: Kind, worker_id: int, batch: int, lease_seconds: float) -> list[Claim]:
+    """Take up to `batch` waiting rows for `lease_seconds`."""
+    token = uuid.uuid4()
+    values = {"kind": kind.value, "batch": batch, "token": token, "worker_id": worker_id}
+    with engine.begin() as connection:
+        rows = run(connection, "claim", {**values, "lease_seconds": lease_seconds}).all()
+    claims = [Claim(row.id, kind, row.subject_id, row.target_id, row.attempts, token) for row in rows]
+    return sorted(claims, key=lambda claim: claim.id)
+
+
+def beat(engine: Engine, token: uuid.UUID, worker_id: int, lease_seconds: float) -> int:
+    """Prolong every row held under the token; how many are still ours."""
+    values = {"token": token, "worker_id": worker_id, "lease_seconds": lease_seconds}
+    with engine.begin() as connection:
+        return run(connection, "beat", values).rowcount
+
+
+def finish(session: Session, claim: Claim) -> None:
+    """Let go of a row in the session that holds its result. Raises LeaseLost, so that the result is rolled back."""
+    if run(session.connection(), "finish", {"id": claim.id, "token": claim.token}).rowcount != 1:
+        raise LeaseLost(f"{claim.kind} {claim.subject_id}: the lease had run out; the result is dropped")
+
+
+def fail(session: Session, claim: Claim, error_class: str, error: str, retry_after: float | None) -> None:
+    """Give a row back for `retry_after` seconds, or bury it (None). Raises LeaseLost."""
+    values = {"id": claim.id, "token": claim.token, "error_class": error_class, "error": error[:2000]}
+    if run(session.connection(), "fail", {**values, "retry_after": retry_after}).rowcount != 1:
+        raise LeaseLost(f"{claim.kind} {claim.subject_id}: the lease had run out; the failure is dropped")
+
+
+def give_back(engine: Engine, token: uuid.UUID) -> int:
+    """Return all rows of a token unharmed (a drain)."""
+    with engine.begin() as connection:
+        return run(connection, "give_back", {"token": token}).rowcount
+
+
+def rescue(engine: Engine, max_attempts: int) -> int:
+    """Return rows whose lease ran out to the waiting ones."""
+    with engine.begin() as connection:
+        return run(connection, "rescue", {"max_attempts": max_attempts}).rowcount
+
+
+def retry(engine: Engine, kind: Kind | None = None) -> int:
+    """Revive dead rows; how many."""
+    with engine.begin() as connection:
+        return run(connection, "retry", {"kind": kind.value if kind else None}).rowcount
+
+
+def waiting(engine: Engine, kind: Kind) -> int:
+    """Rows of a kind that still wait or run."""
+    with engine.begin() as connection:
+        return int(run(connection, "waiting", {"kind": kind.value}).scalar_one())
+
+
+def summary(session: Session) -> dict[str, dict[str, int]]:
+    """Kind -> state -> rows, every kind and state present."""
+    found = {kind.value: {"waiting": 0, "running": 0, "dead": 0} for kind in Kind}
+    for kind, state, count in run(session.connection(), "summary", {}):
+        found[kind][state] = count
+    return found

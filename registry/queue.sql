@@ -1,0 +1,78 @@
+-- Every statement that moves a row of `work`, by name. The states and who moves them:
+--
+--     (missing, by a view) --enqueue--> waiting --claim--> running --finish--> gone
+--                                          ^                 |
+--                                          |---- fail -------|----> dead (last attempt) --retry--> waiting
+--                                          |---- rescue -----|      (lease ran out)
+--
+-- A result and its `finish` are one commit. `finish` and `fail` name the token: a worker whose lease was rescued
+-- touches no row, and drops its result.
+
+-- name: enqueue_score
+INSERT INTO work (kind, subject_id, target_id, priority)
+SELECT 'score', subject_id, target_id, priority FROM unscored LIMIT %(limit)s
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+
+-- name: enqueue_refine
+INSERT INTO work (kind, subject_id, target_id, priority)
+SELECT 'refine', subject_id, target_id, priority FROM unrefined LIMIT %(limit)s
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+
+-- name: enqueue_label
+INSERT INTO work (kind, subject_id, target_id, priority)
+SELECT 'label', subject_id, target_id, priority FROM unlabelled LIMIT %(limit)s
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+
+-- name: enqueue_place
+INSERT INTO work (kind, subject_id, target_id, priority)
+SELECT 'place', subject_id, target_id, priority FROM unplaced LIMIT %(limit)s
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+
+-- name: claim
+WITH next AS (
+    SELECT id FROM work
+    WHERE kind = %(kind)s AND state = 'waiting' AND run_after <= now()
+    ORDER BY priority, id
+    LIMIT %(batch)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE work SET state = 'running', token = %(token)s, worker_id = %(worker_id)s,
+       lease_until = now() + make_interval(secs => %(lease_seconds)s), attempts = attempts + 1
+FROM next WHERE work.id = next.id
+RETURNING work.id, work.subject_id, work.target_id, work.attempts;
+
+-- name: beat
+WITH alive AS (UPDATE worker SET beat_at = now() WHERE id = %(worker_id)s)
+UPDATE work SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+WHERE token = %(token)s AND state = 'running';
+
+-- name: finish
+DELETE FROM work WHERE id = %(id)s AND token = %(token)s AND state = 'running';
+
+-- name: give_back
+UPDATE work SET state = 'waiting', token = NULL, lease_until = NULL, worker_id = NULL, attempts = attempts - 1
+WHERE token = %(token)s AND state = 'running';
+
+-- name: fail
+UPDATE work SET state = CASE WHEN %(retry_after)s::float8 IS NULL THEN 'dead' ELSE 'waiting' END,
+       token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s,
+       run_after = now() + make_interval(secs => coalesce(%(retry_after)s::float8, 0))
+WHERE id = %(id)s AND token = %(token)s AND state = 'running';
+
+-- name: rescue
+UPDATE work SET state = CASE WHEN attempts >= %(max_attempts)s THEN 'dead' ELSE 'waiting' END,
+       token = NULL, lease_until = NULL, error_class = 'node_lost',
+       error = 'the worker stopped beating before it finished'
+WHERE id IN (
+    SELECT id FROM work WHERE state = 'running' AND lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED
+);
+
+-- name: retry
+UPDATE work SET state = 'waiting', attempts = 0, run_after = '-infinity'
+WHERE state = 'dead' AND (%(kind)s::text IS NULL OR kind = %(kind)s);
+
+-- name: waiting
+SELECT count(*) FROM work WHERE kind = %(kind)s AND state <> 'dead';
+
+-- name: summary
+SELECT kind, state, count(*) FROM work GROUP BY kind, state ORDER BY kind, state;
