@@ -49,8 +49,9 @@ class StructureModel(nn.Module):
         self.config = config
         width = config.width
         self.elements = nn.Embedding(HEAVIEST + 1, width)
-        self.edges = nn.Linear(config.gaussians, width)
-        self.steps = nn.ModuleList(Step(width, config.edge_updates) for _ in range(config.steps))
+        self.edges = nn.Linear(config.gaussians, width) if config.edge_updates else nn.Identity()
+        edge_width = width if config.edge_updates else config.gaussians
+        self.steps = nn.ModuleList(Step(width, edge_width, config.edge_updates) for _ in range(config.steps))
         self.readout = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.register_buffer("baseline", torch.zeros(HEAVIEST + 1))
         self.register_buffer("scale", torch.ones(()))
@@ -80,13 +81,13 @@ class StructureModel(nn.Module):
 
 
 class Step(nn.Module):
-    """One step of message passing: edges learn from their ends, atoms from their edges."""
+    """One step of message passing: atoms learn from their edges and, if wanted, edges from their ends."""
 
-    def __init__(self, width: int, edge_updates: bool) -> None:
+    def __init__(self, width: int, edge_width: int, edge_updates: bool) -> None:
         super().__init__()
         self.from_source = nn.Linear(width, width)
         self.from_target = nn.Linear(width, width, bias=False)
-        self.from_edge = nn.Linear(width, width, bias=False)
+        self.from_edge = nn.Linear(edge_width, width, bias=False)
         self.to_edge = nn.Linear(width, width) if edge_updates else None
         self.from_atom = nn.Linear(width, width)
         self.from_messages = nn.Linear(width, width, bias=False)

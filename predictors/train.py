@@ -20,7 +20,8 @@ from torch.nn.functional import huber_loss
 from predictors.augmentation import Perturbation, perturbed
 from predictors.checkpoint import TrainingState, load_state, save_state
 from predictors.cpu import tune_cpu
-from predictors.errors import BadCheckpoint
+from predictors.ensemble import Ensemble, ModelRecord
+from predictors.errors import BadCheckpoint, BadTrainingSet
 from predictors.graph import Graph, batch_graphs, build_graph
 from predictors.progress import progress_bar
 from predictors.splits import Split
@@ -78,6 +79,27 @@ def train_member(data: TrainingSet, folder: Path, config: TrainConfig, seed: int
         metrics = member.run_epoch()
         member.save(folder)
         yield metrics
+
+
+def assemble(folders: list[Path], level: str) -> Ensemble:
+    """The members of several folders as one ensemble at a level. Raise BadCheckpoint or BadTrainingSet."""
+    from importlib.metadata import version
+
+    states = [load_state(folder / STATE) for folder in folders]
+    plans = [json.loads(state.about["plan"]) for state in states]
+    if len({(plan["data"], tuple(plan["excluded"])) for plan in plans}) > 1:
+        raise BadTrainingSet("the members were trained on different data or exclusions: an ensemble needs the same")
+    trained = [trained_model(folder) for folder in folders]
+    best = [metrics[-1].best_validation_mae for _, metrics in trained]
+    record = ModelRecord(
+        level=level,
+        elements=tuple(sorted({z for state in states for z in json.loads(state.about["elements"])})),
+        excluded=tuple(plans[0]["excluded"]) if plans else (),
+        data_hash=plans[0]["data"] if plans else "",
+        code_version=version("motherlode"),
+        metrics={"mean_member_validation_mae": float(np.mean(best)) if best else 0.0},
+    )
+    return Ensemble([model for model, _ in trained], record)
 
 
 def trained_model(folder: Path) -> tuple[StructureModel, list[EpochMetrics]]:
@@ -225,6 +247,7 @@ class Member:
         rows = [asdict(row) for row in self.metrics]
         about = {
             "plan": self._plan(),
+            "elements": json.dumps(self.data.elements()),
             "metrics": json.dumps(rows),
             "updates": str(self.updates),
             "elapsed": repr(self.elapsed),
