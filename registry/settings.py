@@ -93,4 +93,4 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(str(part) for part in location)
     if message == "Extra inputs are not permitted":
         return f"{name} is no setting: remove it from {FILE_NAME}"
-    return f"LODE_{name.upper()} (or {name} in {FILE_NAME}): {message}"
+    return f"LODE_{name.upper()} (or {name} in {FILE_NAME}): {message.removeprefix('Value error, ')}"

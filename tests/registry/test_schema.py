@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from registry.database import engine_for
+from registry.errors import DatabaseUnavailable, SchemaOutdated
+from registry.models import Base
+from registry.schema import alembic_config, check_schema, expected_revision, schema_revision, upgrade
+
+
+def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
+    """The drift check: a change of the models without a revision fails here."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_number_of_the_newest_file_is_the_only_head_of_alembic(engine: Engine) -> None:
+    with engine.connect() as connection:
+        script = ScriptDirectory.from_config(alembic_config(connection))
+    assert [expected_revision()] == script.get_heads()
+
+
+def test_a_migrated_database_is_accepted_and_an_upgrade_of_it_does_nothing(engine: Engine) -> None:
+    check_schema(engine)
+    upgrade(engine)
+    assert schema_revision(engine) == expected_revision()
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [("0000", "this code expects .* run `lode init`"), ("9999", "newer than this code"), (None, "no registry yet")],
+)
+def test_any_other_schema_is_refused_with_what_to_do(engine: Engine, version: str | None, message: str) -> None:
+    with engine.begin() as connection:
+        if version is None:
+            connection.execute(text("DROP TABLE alembic_version"))
+        else:
+            connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+    with pytest.raises(SchemaOutdated, match=message):
+        check_schema(engine)
+
+
+def test_down_to_nothing_and_up_again(engine: Engine) -> None:
+    from alembic import command
+
+    with engine.connect() as connection:
+        command.downgrade(alembic_config(connection), "base")
+    assert schema_revision(engine) is None
+    upgrade(engine)
+    check_schema(engine)
+
+
+def test_two_upgrades_at_once_make_one_schema(empty_database: str) -> None:
+    code = "import sys; from registry import database, schema; schema.upgrade(database.engine_for(sys.argv[1]))"
+    upgrades = [subprocess.Popen([sys.executable, "-c", code, empty_database]) for _ in range(2)]
+    assert [process.wait() for process in upgrades] == [0, 0]
+    engine = engine_for(empty_database)
+    check_schema(engine)
+    engine.dispose()
+
+
+def test_an_upgrade_gives_up_on_a_locked_table_and_can_be_repeated(empty_database: str) -> None:
+    engine = engine_for(empty_database)
+    with engine.connect() as other:
+        other.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+        other.commit()
+        other.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            upgrade(engine)
+    upgrade(engine)
+    check_schema(engine)
+    engine.dispose()
