@@ -1,0 +1,93 @@
+"""CIF, with any number of data blocks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from registry.errors import BadRecord
+from registry.importers.files import open_text
+from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, crystal_of, reason_of
+
+ID_TAGS = {
+    "_database_code_icsd": "icsd",
+    "_icsd_database_code": "icsd",
+    "_cod_database_code": "cod",
+    "_database_code_amcsd": "amcsd",
+}
+
+
+def records(path: Path) -> Iterator[Item]:
+    with open_text(path) as lines:
+        for index, block in enumerate(filter(_holds_atoms, _blocks(lines))):
+            yield read_block(block, f"{path.name}:{index}", path.name)
+
+
+def read_block(block: str, record: str, source: str) -> Item:
+    """One data block as text -> its record, or why there's none."""
+    try:
+        structure, tags = _parsed(block)
+        return ImportedRecord(
+            crystal=crystal_of(structure, record),
+            record=record,
+            source=source,
+            external_ids={
+                kind: str(tags[tag]) for tag, kind in ID_TAGS.items() if tags.get(tag) not in (None, "?", ".")
+            },
+            metadata=_metadata(tags, block),
+        )
+    except BadRecord as error:
+        return error
+    except PARSER_FAULTS as error:
+        return BadRecord(record, f"doesn't parse as CIF: {_told(error)}")
+
+
+def _blocks(lines: TextIO) -> Iterator[str]:
+    """Cut before each data_ line that's outside of a text field, whose bounds are lines that start with a semicolon."""
+    block: list[str] = []
+    in_text = False
+    for line in lines:
+        in_text ^= line.startswith(";")
+        if not in_text and block and line.lower().startswith("data_"):
+            yield "".join(block)
+            block = []
+        block.append(line)
+    yield "".join(block)
+
+
+def _holds_atoms(block: str) -> bool:
+    """False for blocks of bibliography alone and for comments before the first block."""
+    if "_atom_site_" in block or "_cell_length_a" in block:
+        return True
+    return not re.search(r"^(data_|#)", block, re.MULTILINE | re.IGNORECASE) and bool(block.strip())
+
+
+def _parsed(block: str) -> tuple[Any, dict[str, Any]]:
+    """The structure and the tags. Raise ValueError also where pymatgen would only warn that it lost atoms."""
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parser = CifParser.from_str(block)
+        tags: dict[str, Any] = next(iter(parser.as_dict().values()), {})
+        if not any(tag.startswith("_atom_site_") for tag in tags):
+            raise ValueError("no atoms listed")
+        structure = parser.parse_structures(primitive=False, on_error="raise")[0]
+        lost = parser.check(structure)
+    if lost and lost.startswith(("Missing elements", "Incorrect stoichiometry")) and structure.is_ordered:
+        raise ValueError(f"its atoms don't add up to its formula: {lost}")
+    return structure, tags
+
+
+def _metadata(tags: dict[str, Any], block: str) -> dict[str, Any]:
+    name = re.search(r"^data_(\S*)", block, re.MULTILINE | re.IGNORECASE)
+    chosen = {"block": name[1] if name else None, "name": tags.get("_chemical_name_mineral")}
+    return {key: value for key, value in chosen.items() if value}
+
+
+def _told(error: Exception) -> str:
+    """pymatgen's message without its frame."""
+    return re.sub(r"^No structure parsed for section \d+ in CIF\. ?", "", reason_of(error)) or "no structure in it"

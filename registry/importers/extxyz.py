@@ -1,0 +1,84 @@
+"""Extended XYZ, one frame after the other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from registry.crystal import Crystal
+from registry.errors import BadRecord
+from registry.importers.files import open_text
+from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, checked, reason_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ID_KEYS = {
+    "material_id": "mp",
+    "mp_id": "mp",
+    "mp-id": "mp",
+    "alexandria_id": "alexandria",
+    "icsd": "icsd",
+    "icsd_id": "icsd",
+    "lode_id": "lode",
+}
+
+
+def records(path: Path) -> Iterator[Item]:
+    with open_text(path) as lines:
+        for index, frame in enumerate(_frames(lines, path.name)):
+            yield read_frame(frame, f"{path.name}:{index}", path.name)
+
+
+def read_frame(frame: str, record: str, source: str) -> Item:
+    """One frame as text -> its record, or why there's none."""
+    from ase.io import read
+
+    try:
+        return _imported(read(io.StringIO(frame), index=0, format="extxyz"), record, source)
+    except BadRecord as error:
+        return error
+    except (*PARSER_FAULTS, OSError) as error:  # ase's XYZError is an OSError
+        return BadRecord(record, f"doesn't parse as extended XYZ: {reason_of(error)}")
+
+
+def _frames(lines: TextIO, name: str) -> Iterator[str]:
+    """Raise BadRecord where the count of atoms isn't one: no later frame can be found then."""
+    index = 0
+    while head := lines.readline():
+        if not head.strip():
+            continue
+        if not head.strip().isdigit():
+            raise BadRecord(f"{name}:{index}", f"{head.strip()[:40]!r} is no number of atoms; the rest wasn't read")
+        body = list(islice(lines, int(head) + 1))
+        if len(body) < int(head) + 1:
+            raise BadRecord(f"{name}:{index}", f"the file ends within the {head.strip()} atoms of this frame")
+        yield head + "".join(body)
+        index += 1
+
+
+def _imported(atoms: Any, record: str, source: str) -> ImportedRecord:
+    if len(atoms) == 0:
+        raise BadRecord(record, "no atoms")
+    if not atoms.pbc.all() or not np.asarray(atoms.cell).any():
+        raise BadRecord(record, 'no periodic cell: its comment line needs Lattice="..." and no false pbc')
+    crystal = Crystal(np.asarray(atoms.cell), atoms.numbers, atoms.cell.scaled_positions(atoms.positions))
+    info = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | bool)}
+    return ImportedRecord(
+        crystal=checked(crystal, record),
+        record=record,
+        source=str(info.get("source", source)),
+        external_ids={ID_KEYS[key]: str(value) for key, value in info.items() if key in ID_KEYS},
+        metadata={key: value for key, value in info.items() if key not in ID_KEYS and key != "source"},
+        energy=_energy(atoms),
+    )
+
+
+def _energy(atoms: Atoms) -> ImportedEnergy | None:
+    results: dict[str, Any] = atoms.calc.results if atoms.calc else {}
+    return ImportedEnergy(float(results["energy"])) if "energy" in results else None

@@ -1,0 +1,73 @@
+"""Which reader takes which file; what is wrong with a file as a whole is one bad record."""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import importlib
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from registry.errors import BadRecord
+from registry.importers.record import Item
+
+Reader = Callable[[Path], Iterator[Item]]
+
+READERS: dict[str, str] = {
+    "*.cif": "cif",
+    "*.mcif": "cif",
+    "poscar*": "poscar",
+    "contcar*": "poscar",
+    "*.poscar": "poscar",
+    "*.vasp": "poscar",
+    "*.extxyz": "extxyz",
+    "*.xyz": "extxyz",
+    "*.json": "pymatgen_json",
+    "*.parquet": "parquet",
+}
+"""Pattern of the lower-case file name, without .gz -> the module beside this one that reads it."""
+
+
+def read_file(path: str | Path) -> Iterator[Item]:
+    """Yield every record of a file, and a BadRecord (not raised) in the place of each that can't be stored."""
+    path = Path(path)
+    empty = True
+    try:
+        for item in _reader(path)(path):
+            empty = False
+            yield item
+    except BadRecord as error:
+        empty = False
+        yield error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        empty = False
+        yield BadRecord(path.name, f"can't be read: {error}")
+    if empty:
+        yield BadRecord(path.name, "no structures in it")
+
+
+def open_text(path: Path) -> TextIO:
+    """Open for reading, unpacking .gz on the way."""
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def format_of(path: Path) -> str | None:
+    """The name of the reader for a file, by its name alone."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((reader for pattern, reader in READERS.items() if fnmatch.fnmatchcase(name, pattern)), None)
+
+
+def _reader(path: Path) -> Reader:
+    if not path.exists():
+        raise BadRecord(path.name, "no such file")
+    if path.is_dir():
+        raise BadRecord(path.name, "is a folder: name the files in it")
+    if path.stat().st_size == 0:
+        raise BadRecord(path.name, "the file is empty")
+    name = format_of(path)
+    if name is None:
+        raise BadRecord(path.name, f"unknown format: known are {', '.join(READERS)}, each also as .gz")
+    reader: Reader = importlib.import_module(f"registry.importers.{name}").records
+    return reader
