@@ -1,0 +1,318 @@
+"""Convex hulls of formation energies: every chemical system at once, exact, and pure (no database).
+
+`compute_hull` places entries; `Hull` answers for compositions and candidates that are not in it.
+
+Elements are ordinary entries over fixed, arbitrary references, so a lower elemental entry may come later. Results are
+exact to about 1e-13 eV/atom and depend on the entries only, not on their order.
+
+Stable: the lowest entry of its composition (at equal energy the one with the smaller key) that lies no higher than
+STABILITY_TOLERANCE above the best mixture of other compositions. So an entry exactly on a tie line is stable; of two
+equal polymorphs one is, though e_above_hull is 0 for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry.errors import MissingReference
+from registry.hull.phases import Entry, EntryTable, Flags, Floats, Ints, Key, Phases, group
+
+if TYPE_CHECKING:
+    from registry.hull.simplex import Compositions, Solution
+
+__all__ = ["Entry", "EntryTable", "Hull", "HullPoint", "HullResult", "HullSolution", "Share", "compute_hull", "warm"]
+
+Share = tuple[Key, float]
+"""A phase and the fraction of the atoms that goes into it."""
+
+SMALLEST_SHARE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class HullResult:
+    """Where one entry lies. Energies in eV/atom.
+
+    formation_energy_per_atom: against the lowest entry of each element in this hull
+    e_above_hull: >= 0, to the hull that includes the entry
+    decomposition_energy: minus the hull of all other entries, polymorphs included; negative: stable, by how much;
+        None for the only entry of an element, which nothing competes with
+    phase_separation_energy: minus the hull of all entries of other compositions; for elements e_above_hull (both as
+        pymatgen's `get_phase_separation_energy(stable_only=False)`)
+    decomposition: the phases of the hull at this composition; for a stable entry itself
+    competitors: the phases that decomposition_energy is against; empty where that is None
+    chemical_potentials: atomic number -> eV/atom against the lowest entry of the element, on one facet of the hull at
+        this composition (a stable phase touches several)
+    """
+
+    key: Key
+    formation_energy_per_atom: float
+    e_above_hull: float
+    decomposition_energy: float | None
+    phase_separation_energy: float
+    is_stable: bool
+    decomposition: tuple[Share, ...]
+    competitors: tuple[Share, ...]
+    chemical_potentials: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HullPoint:
+    """The hull at one composition: eV/atom over the entries' own references, its phases, its chemical potentials."""
+
+    energy: float
+    decomposition: tuple[Share, ...]
+    chemical_potentials: dict[int, float]
+
+
+def compute_hull(entries: Iterable[Entry] | EntryTable, threads: int = 1) -> HullSolution:
+    """Places every entry within its chemical system. Entries of a system without all elemental entries are refused.
+
+    threads: the kernels release the GIL; results don't depend on it. Raises BadEntry for entries that no hull may hold.
+    """
+    from registry.hull.simplex import index_systems, solve_systems
+
+    table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
+    phases = group(table)
+    compositions = _participants(phases, phases.solvable(), np.zeros(len(phases), dtype=np.bool_))
+    out = _blank_solution(phases)
+    index = index_systems(phases.system_high, phases.system_low)
+    with ThreadPoolExecutor(threads) as pool:
+        for level in _levels(phases, threads):
+            tasks = [pool.submit(solve_systems, a, b, compositions, compositions, index, True, out) for a, b in level]
+            for task in tasks:
+                task.result()
+    return HullSolution(table, phases, compositions.stable, out)
+
+
+def _participants(phases: Phases, solvable: Flags, stable: Flags) -> Compositions:
+    from registry.hull.simplex import Compositions
+
+    return Compositions(
+        phases.system_high,
+        phases.system_low,
+        phases.system_offsets,
+        solvable,
+        phases.offsets,
+        phases.numbers,
+        phases.fractions,
+        phases.energies,
+        stable,
+    )
+
+
+def _blank_solution(phases: Phases) -> Solution:
+    from registry.hull.simplex import Solution
+
+    m = len(phases.numbers)
+    blank = [np.full(m, np.nan) for _ in range(3)]
+    return Solution(np.full(len(phases), np.nan), np.full(m, -1, dtype=np.int64), *blank)
+
+
+def _levels(phases: Phases, threads: int) -> Iterator[list[tuple[int, int]]]:
+    """Ranges of systems: one list per number of elements, in ascending order, cut into pieces for the threads."""
+    sizes = np.diff(phases.offsets)[phases.system_offsets[:-1]]
+    for size in np.unique(sizes):
+        first, last = np.searchsorted(sizes, [size, size + 1])
+        pieces = min(threads * 8 if threads > 1 else 1, last - first)
+        borders = np.linspace(first, last, pieces + 1).astype(int).tolist()
+        yield list(pairwise(borders))
+
+
+class HullSolution(Mapping[Key, HullResult]):
+    """Every entry's place on the hull: columns for bulk work, `HullResult` objects by key for people.
+
+    Columns are (n,), in the order of the entries given, nan (False) for refused ones: `formation_energies`,
+    `e_above_hull`, `decomposition_energies` (nan also for the only entry of an element), `phase_separation_energies`,
+    `is_stable`.
+    Iteration goes over the placed keys; a refused key raises its MissingReference.
+    """
+
+    def __init__(self, table: EntryTable, phases: Phases, stable: Flags, solution: Solution) -> None:
+        self.table = table
+        self.phases = phases
+        self.solution = solution
+        self.stable_phases = stable
+        self.placed: Flags = (
+            phases.solvable()[phases.system_of][phases.of_entry] if len(phases) else np.zeros(0, np.bool_)
+        )
+        self._place()
+        self._rows: dict[Key, int] = {}
+
+    def _place(self) -> None:
+        phase, energies = self.phases.of_entry, self.table.energies
+        mixture, lowest = self.solution.energies[phase], self.phases.energies[phase]
+        is_lowest = self.phases.lowest[phase] == np.arange(len(energies))
+        others = np.where(is_lowest, self.phases.second_energies[phase], lowest)
+        self.is_stable: Flags = is_lowest & self.stable_phases[phase]
+        above = np.maximum(energies - np.minimum(mixture, lowest), 0.0)
+        self.e_above_hull: Floats = np.where(self.is_stable, 0.0, above)
+        self.decomposition_energies = _finite(energies - np.minimum(mixture, others))
+        self.phase_separation_energies = np.where(np.isinf(mixture), self.e_above_hull, energies - mixture)
+        self.formation_energies = energies - self._reference_energies()[phase]
+
+    def _reference_energies(self) -> Floats:
+        if not len(self.phases):
+            return np.zeros(0)
+        element = self.phases.element_phase[self.phases.numbers]
+        energies = np.where(element >= 0, self.phases.energies[element], np.nan)
+        return np.asarray(np.add.reduceat(self.phases.fractions * energies, self.phases.offsets[:-1]))
+
+    @property
+    def refused(self) -> dict[Key, MissingReference]:
+        """The entries whose system lacks an elemental entry, each with the error that names the elements."""
+        errors: dict[int, MissingReference] = {}
+        for row in np.flatnonzero(~self.placed):
+            phase = int(self.phases.of_entry[row])
+            if phase not in errors:
+                errors[phase] = _missing_reference(self.phases.missing(phase))
+        rows = np.flatnonzero(~self.placed)
+        return {self._key(row): errors[int(self.phases.of_entry[row])] for row in rows}
+
+    def hull(self) -> Hull:
+        """The stable entries alone, to ask about compositions and candidates."""
+        rows = np.flatnonzero(self.is_stable)
+        spans = [np.arange(self.table.offsets[row], self.table.offsets[row + 1]) for row in rows]
+        span = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+        offsets = np.concatenate(([0], np.cumsum(np.diff(self.table.offsets)[rows]))).astype(np.int64)
+        numbers, amounts = self.table.numbers[span], self.table.amounts[span]
+        return Hull(EntryTable(self.table.keys[rows], offsets, numbers, amounts, self.table.energies[rows]))
+
+    def __len__(self) -> int:
+        return int(self.placed.sum())
+
+    def __iter__(self) -> Iterator[Key]:
+        return (self._key(row) for row in np.flatnonzero(self.placed))
+
+    def __getitem__(self, key: Key) -> HullResult:
+        if not self._rows:
+            self._rows = {self._key(row): row for row in range(len(self.table))}
+        row = self._rows[key]
+        if not self.placed[row]:
+            raise _missing_reference(self.phases.missing(int(self.phases.of_entry[row])))
+        return self._result(row)
+
+    def _key(self, row: int | np.int64) -> Key:
+        key: Key = self.table.keys[row].item()
+        return key
+
+    def _result(self, row: int) -> HullResult:
+        phase = int(self.phases.of_entry[row])
+        decomposition_energy = float(self.decomposition_energies[row])
+        on_hull = self.stable_phases[phase]
+        return HullResult(
+            key=self._key(row),
+            formation_energy_per_atom=float(self.formation_energies[row]),
+            e_above_hull=float(self.e_above_hull[row]),
+            decomposition_energy=None if np.isnan(decomposition_energy) else decomposition_energy,
+            phase_separation_energy=float(self.phase_separation_energies[row]),
+            is_stable=bool(self.is_stable[row]),
+            decomposition=((self._key(self.phases.lowest[phase]), 1.0),) if on_hull else self._mixture(phase),
+            competitors=self._competitors(row, phase),
+            chemical_potentials=self._potentials(phase),
+        )
+
+    def _competitors(self, row: int, phase: int) -> tuple[Share, ...]:
+        lowest = int(self.phases.lowest[phase])
+        polymorph = int(self.phases.second[phase]) if row == lowest else lowest
+        if polymorph >= 0 and self.table.energies[polymorph] <= self.solution.energies[phase]:
+            return ((self._key(polymorph), 1.0),)
+        return self._mixture(phase)
+
+    def _mixture(self, phase: int) -> tuple[Share, ...]:
+        return _mixture(phase, self.phases, self.phases, self.table, self.solution)
+
+    def _potentials(self, phase: int) -> dict[int, float]:
+        span = slice(self.phases.offsets[phase], self.phases.offsets[phase + 1])
+        numbers = self.phases.numbers[span]
+        against = self.phases.energies[self.phases.element_phase[numbers]]
+        values = self.solution.facet_potentials[span] - against
+        return dict(zip(numbers.tolist(), values.tolist(), strict=True))
+
+
+def _finite(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _mixture(phase: int, query: Phases, phases: Phases, table: EntryTable, solution: Solution) -> tuple[Share, ...]:
+    span = slice(query.offsets[phase], query.offsets[phase + 1])
+    pairs = zip(solution.basis[span], solution.shares[span], strict=True)
+    return tuple((table.keys[phases.lowest[p]].item(), float(x)) for p, x in pairs if p >= 0 and x > SMALLEST_SHARE)
+
+
+def _missing_reference(numbers: Sequence[int]) -> MissingReference:
+    from ase.data import chemical_symbols
+
+    return MissingReference([chemical_symbols[number] for number in numbers])
+
+
+class Hull:
+    """A hull to ask: fixed entries (the stable ones suffice), compositions and candidates that are not in it.
+
+    Energies go in and come out over the entries' own references. Raises BadEntry like `compute_hull`.
+    """
+
+    def __init__(self, entries: Iterable[Entry] | EntryTable) -> None:
+        from registry.hull.simplex import index_systems
+
+        self._table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
+        self._phases = group(self._table)
+        everything = np.ones(len(self._phases), dtype=np.bool_)
+        self._columns = _participants(self._phases, self._phases.solvable(), everything)
+        self._index: Ints = index_systems(self._phases.system_high, self._phases.system_low)
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers with an entry of their own: the hull reaches over these."""
+        return [int(number) for number in np.flatnonzero(self._phases.element_phase >= 0)]
+
+    def energy_at(self, amounts: Mapping[int, float]) -> HullPoint:
+        """The hull at one composition. Raises MissingReference, naming the elements that have no entry here."""
+        query, solution = self._solve([amounts])
+        if missing := query.missing(0, self._phases):
+            raise _missing_reference(missing)
+        potentials = dict(zip(query.numbers.tolist(), solution.potentials.tolist(), strict=True))
+        shares = _mixture(0, query, self._phases, self._table, solution)
+        return HullPoint(float(solution.energies[0]), shares, potentials)
+
+    def energies_at(self, amounts: Sequence[Mapping[int, float]]) -> Floats:
+        """(n,) the hull at many compositions, eV/atom; nan where an element has no entry here."""
+        query, solution = self._solve(amounts)
+        return solution.energies[query.of_entry]
+
+    def decomposition_energies(self, amounts: Sequence[Mapping[int, float]], formation_energies: Floats) -> Floats:
+        """(n,) candidates' energy minus the hull, eV/atom: negative would be stable; nan where an element is missing.
+
+        Candidates must not be in the hull themselves. One of a composition on the hull competes with that entry.
+        """
+        return np.asarray(formation_energies, dtype=np.float64) - self.energies_at(amounts)
+
+    def _solve(self, amounts: Sequence[Mapping[int, float]]) -> tuple[Phases, Solution]:
+        from registry.hull.simplex import solve_systems
+
+        query = group(EntryTable.build(range(len(amounts)), amounts, np.zeros(len(amounts))))
+        solution = _blank_solution(query)
+        asked = _participants(query, query.solvable(self._phases), np.zeros(len(query), dtype=np.bool_))
+        solve_systems(0, len(query.system_low), asked, self._columns, self._index, False, solution)
+        return query, solution
+
+
+def warm() -> float:
+    """Compiles the solver, or loads it from its cache, by one small hull; returns the seconds that took."""
+    start = perf_counter()
+    oxide = [Entry(0, {3: 1}, 0.0), Entry(1, {8: 1}, 0.0), Entry(2, {3: 2, 8: 1}, -2.0)]
+    compute_hull(oxide).hull().energy_at({3: 1, 8: 1})
+    return perf_counter() - start
+
+
+def is_warm() -> bool:
+    """Whether the compiled solver lies ready in its cache, so that the first hull needn't wait for the compiler."""
+    from registry.hull.simplex import is_compiled
+
+    return is_compiled()
