@@ -51,10 +51,11 @@ def _blocks(lines: TextIO) -> Iterator[str]:
     in_text = False
     for line in lines:
         in_text ^= line.startswith(";")
-        if not in_text and block and line.lower().startswith("data_"):
+        heads = line.lstrip().lower().startswith("data_")
+        if heads and not in_text and block:
             yield "".join(block)
             block = []
-        block.append(line)
+        block.append("> " + line if heads and in_text else line)  # pymatgen would cut there
     yield "".join(block)
 
 

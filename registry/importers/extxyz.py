@@ -68,7 +68,7 @@ def _imported(atoms: Any, record: str, source: str) -> ImportedRecord:
     if not atoms.pbc.all() or not np.asarray(atoms.cell).any():
         raise BadRecord(record, 'no periodic cell: its comment line needs Lattice="..." and no false pbc')
     crystal = Crystal(np.asarray(atoms.cell), atoms.numbers, atoms.cell.scaled_positions(atoms.positions))
-    info = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | bool)}
+    info = {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0 and value is not None}
     return ImportedRecord(
         crystal=checked(crystal, record),
         record=record,
@@ -77,6 +77,11 @@ def _imported(atoms: Any, record: str, source: str) -> ImportedRecord:
         metadata={key: value for key, value in info.items() if key not in ID_KEYS and key != "source"},
         energy=_energy(atoms),
     )
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return plain if isinstance(plain, str | int | float) else str(plain)
 
 
 def _energy(atoms: Atoms) -> ImportedEnergy | None:

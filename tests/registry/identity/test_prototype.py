@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import moyopy
 import numpy as np
 import pytest
 from pymatgen.core.lattice import Lattice
-from pymatgen.core.structure import Structure
 
 from registry.crystal import Crystal
 from registry.errors import BadRecord
+from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.prototype import prototype_of
 
 A, B, C, D = [0.0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]
@@ -17,7 +18,17 @@ HALF_AXES = [0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]
 
 
 def crystal(spacegroup: int, lattice: Lattice, species: list[str], coords: list[list[float]]) -> Crystal:
-    return Crystal.from_pymatgen(Structure.from_spacegroup(spacegroup, lattice, species, coords))
+    """The orbits of some sites in the International Tables' standard setting (origin 2)."""
+    orbits = [orbit(spacegroup, np.array(one)) for one in coords]
+    numbers = [ATOMIC_NUMBERS[symbol] for symbol, points in zip(species, orbits, strict=True) for _ in points]
+    return Crystal(lattice.matrix, np.array(numbers), np.concatenate(orbits))
+
+
+def orbit(spacegroup: int, point: np.ndarray) -> np.ndarray:
+    group = moyopy.operations_from_number(spacegroup, setting=moyopy.Setting.standard())
+    points = (np.array(group.rotations) @ point + np.array(group.translations)) % 1.0
+    _, first = np.unique(np.round(points, 6) % 1.0, axis=0, return_index=True)
+    return points[first]
 
 
 def cubic(spacegroup: int, species: list[str], coords: list[list[float]]) -> Crystal:
@@ -105,5 +116,5 @@ def test_pearson_symbols_are_aflows():
 
 
 def test_overlapping_atoms_give_a_reason():
-    with pytest.raises(BadRecord, match="Na: no space group found at symprec 0.05 A.*overlapping"):
+    with pytest.raises(BadRecord, match=r"Na: no space group found at symprec 0.05 A.*overlapping"):
         prototype_of(Crystal(np.eye(3) * 4, [11, 11], [A, A]))

@@ -1,0 +1,123 @@
+"""Every bad file gives one BadRecord that names the file and the reason; the good records beside it come through."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from registry.errors import BadRecord
+from registry.importers import ImportedRecord, Item, read_file
+
+CIF = """data_salt
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Cs1 Cs 0 0 0 1
+Cl1 Cl 0.5 0.5 0.5 1
+"""
+POSCAR = "CsCl\n1.0\n4 0 0\n0 4 0\n0 0 4\nCs Cl\n1 1\ndirect\n0 0 0\n.5 .5 .5\n"
+XYZ = '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nCs 0 0 0\nCl 2 2 2\n'
+STRUCTURE = {
+    "lattice": {"matrix": [[4, 0, 0], [0, 4, 0], [0, 0, 4]]},
+    "sites": [
+        {"species": [{"element": "Cs", "occu": 1}], "abc": [0, 0, 0]},
+        {"species": [{"element": "Cl", "occu": 1}], "abc": [0.5, 0.5, 0.5]},
+    ],
+}
+
+BAD = [
+    ("empty.cif", "", "the file is empty"),
+    ("prose.cif", "Dear colleague,\n", "doesn't parse as CIF: no atoms listed"),
+    ("short.cif", CIF[:60], "doesn't parse as CIF: no atoms listed"),
+    ("cut.cif", CIF[:-8], "doesn't parse as CIF"),
+    ("nan.cif", CIF.replace("0.5 0.5 0.5", "nan 0.5 0.5"), "doesn.t parse as CIF: .*NaN"),
+    ("flat.cif", CIF.replace("_a 4", "_a 0"), "doesn't parse as CIF"),
+    ("partial.cif", CIF.replace("0.5 1", "0.5 0.7"), "partial occupancy: site 1 holds Cl:0.7"),
+    ("mixed.cif", CIF.replace("Cl1 Cl", "Xx1 Xx"), "unknown element Xx"),
+    ("near.cif", CIF.replace("0.5 0.5 0.5", "0 0 0.05"), "overlapping atoms: .* 0.20 A apart"),
+    ("image.cif", CIF.replace("0.5 0.5 0.5", "0 0 0.96"), "overlapping atoms: .* 0.16 A apart"),
+    ("stacked.cif", CIF.replace("0.5 0.5 0.5", "0 0 0"), "doesn't parse as CIF: .*[Oo]ccupancy"),
+    ("POSCAR", "hello\nworld\n", "doesn't parse as POSCAR"),
+    ("cut.vasp", POSCAR[:-10], "doesn't parse as POSCAR"),
+    ("CONTCAR", POSCAR.replace("Cs Cl\n", "", 1), "no line names the elements"),
+    ("POSCAR_nan", POSCAR.replace(".5 .5 .5", "nan 0 0"), "aren't finite"),
+    ("POSCAR_flat", POSCAR.replace("4 0 0", "0 0 4"), "volume of 0"),
+    ("POSCAR_same", POSCAR.replace(".5 .5 .5", "0 0 0"), "overlapping atoms: .* 0.00 A apart"),
+    ("POSCAR_odd", POSCAR.replace("Cs Cl\n", "Cs Xx\n"), "unknown element Xx"),
+    ("molecule.xyz", "2\nwater\nO 0 0 0\nH 0 0 1\n", "no periodic cell"),
+    ("slab.extxyz", XYZ.replace("T T T", "T T F"), "no periodic cell"),
+    ("odd.extxyz", XYZ.replace("Cl 2", "Xx 2"), "doesn't parse as extended XYZ"),
+    ("columns.extxyz", XYZ.replace("Cl 2 2 2", "Cl 2 2"), "doesn't parse as extended XYZ"),
+    ("cut.extxyz", XYZ[:-9], "ends within the 2 atoms"),
+    ("count.extxyz", "two\n" + XYZ, "'two' is no number of atoms"),
+    ("none.json", "[]", "no structures in it"),
+    ("prose.json", "{'a': 1}", "doesn't parse as JSON"),
+    ("cut.json", json.dumps([STRUCTURE])[:-20], "doesn't parse as JSON"),
+    ("other.json", '{"a": 1}', "holds no structure"),
+    ("number.json", "[3]", "holds no structure"),
+    ("sites.json", json.dumps(STRUCTURE | {"sites": []}), "doesn't parse|no atoms"),
+    ("holes.json", json.dumps({"lattice": {}, "sites": [{}]}), "doesn't parse as a pymatgen structure"),
+    ("table.parquet", "not parquet at all", "doesn't parse as parquet"),
+    ("notes.txt", "hello", "unknown format: known are"),
+    ("bytes.cif.gz", "not gzip", "can't be read"),
+]
+
+
+def only(items: list[Item]) -> BadRecord:
+    assert len(items) == 1
+    assert isinstance(items[0], BadRecord)
+    return items[0]
+
+
+@pytest.mark.parametrize(("name", "text", "reason"), BAD, ids=[row[0] for row in BAD])
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, text: str, reason: str):
+    (tmp_path / name).write_text(text)
+    error = only(list(read_file(tmp_path / name)))
+    assert error.record.startswith(name)
+    with pytest.raises(BadRecord, match=reason):
+        raise error
+    assert "\n" not in str(error)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path):
+    assert str(only(list(read_file(tmp_path / "gone.cif")))) == "gone.cif: no such file"
+    assert "is a folder" in str(only(list(read_file(tmp_path))))
+
+
+def test_bytes_that_are_no_text(tmp_path: Path):
+    (tmp_path / "picture.cif").write_bytes(b"\x89PNG\xff\xfe\x00")
+    assert "can't be read" in str(only(list(read_file(tmp_path / "picture.cif"))))
+
+
+def test_a_gzip_cut_short(tmp_path: Path):
+    (tmp_path / "cut.cif.gz").write_bytes(gzip.compress(CIF.encode())[:-12])
+    assert "can't be read" in str(only(list(read_file(tmp_path / "cut.cif.gz"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("many.cif", CIF + CIF.replace("0.5 0.5 0.5", "0 0 0.05") + CIF),
+        ("many.extxyz", XYZ + XYZ.replace("2 2 2", "0 0 0.2") + XYZ),
+        ("many.json", json.dumps([STRUCTURE, {"lattice": 1, "sites": 2}, STRUCTURE])),
+    ],
+)
+def test_one_bad_record_stops_no_other(tmp_path: Path, name: str, text: str):
+    (tmp_path / name).write_text(text)
+    items = list(read_file(tmp_path / name))
+    assert [type(item) for item in items] == [ImportedRecord, BadRecord, ImportedRecord]
+    assert [item.record for item in items] == [f"{name}:{index}" for index in range(3)]
