@@ -23,9 +23,9 @@ class ModelConfig:
 
     cutoff: float = 5.0
     max_neighbors: int | None = 24
-    width: int = 80
-    steps: int = 3
-    edge_updates: bool = True
+    width: int = 96
+    steps: int = 4
+    edge_updates: bool = False
     gaussians: int = 30
     first_gaussian: float = 0.05
     gaussian_width: float = 0.5

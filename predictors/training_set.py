@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +48,9 @@ def read_training_set(path: Path, excluded: Iterable[str] = (), max_sites: int |
 
     Rows of an excluded composition, however its formula is written, are in no part at all. Raise BadTrainingSet.
     """
-    import pyarrow.parquet
-
-    if not path.is_file():
-        raise BadTrainingSet(f"no training table at {path}")
-    table = pyarrow.parquet.read_table(path)
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise BadTrainingSet(f"{path.name} lacks the columns {', '.join(missing)}")
     forbidden = {composition_key(formula): formula for formula in excluded}
     crystals, targets, splits = [], [], []
-    for row in table.select(list(COLUMNS)).to_pylist():
+    for row in _rows(path):
         if composition_key(row["formula"]) in forbidden or (max_sites and len(row["numbers"]) > max_sites):
             continue
         crystals.append(_crystal(row["formula"], row["lattice"], row["numbers"], row["frac_coords"]))
@@ -67,6 +60,23 @@ def read_training_set(path: Path, excluded: Iterable[str] = (), max_sites: int |
     _check(path.name, energies, splits)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return TrainingSet(crystals, energies, splits, tuple(sorted(forbidden.values())), digest)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise BadTrainingSet(f"no training table at {path}")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise BadTrainingSet(f"{path.name} isn't a parquet table: {error}") from error
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise BadTrainingSet(f"{path.name} lacks the columns {', '.join(missing)}")
+    rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
+    return rows
 
 
 def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: list[float]) -> PlainCrystal:
