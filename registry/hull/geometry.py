@@ -12,10 +12,12 @@ equal polymorphs one is, though e_above_hull is 0 for both.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -312,7 +314,15 @@ def warm() -> float:
 
 
 def is_warm() -> bool:
-    """Whether the compiled solver lies ready in its cache, so that the first hull needn't wait for the compiler."""
-    from registry.hull.simplex import is_compiled
+    """Whether the compiled solver lies ready in its cache, so that the first hull needn't wait for the compiler.
 
-    return is_compiled()
+    It does when the cache of this Python holds a kernel newer than its source. Compiles nothing.
+    """
+    from registry.hull import simplex
+
+    cache = getattr(getattr(simplex.solve_systems, "stats", None), "cache_path", None)
+    if not cache or not Path(cache).is_dir():
+        return False
+    source = Path(simplex.__file__).stat().st_mtime
+    kernels = Path(cache).glob(f"simplex.solve_systems-*.py{sys.version_info.major}{sys.version_info.minor}*.nbi")
+    return any(kernel.stat().st_mtime >= source for kernel in kernels)

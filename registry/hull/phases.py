@@ -165,12 +165,12 @@ class Phases:
     def missing(self, phase: int, reference: Phases | None = None) -> list[int]:
         """Atomic numbers in this composition that have no entry of their own in the reference (by default here)."""
         numbers = self.numbers[self.offsets[phase] : self.offsets[phase + 1]]
-        return [int(z) for z in numbers if (reference or self).element_phase[z] < 0]
+        return [int(z) for z in numbers if (self if reference is None else reference).element_phase[z] < 0]
 
     def solvable(self, reference: Phases | None = None) -> Flags:
         """(s,) whether every element of the system has an entry of its own in the reference (by default here)."""
         first = self.system_offsets[:-1]
-        present = (reference or self).element_phase[self.numbers] >= 0
+        present = (self if reference is None else reference).element_phase[self.numbers] >= 0
         counts = np.add.reduceat(present, self.offsets[:-1]) if len(self) else np.zeros(0, dtype=np.int64)
         return np.asarray(counts == np.diff(self.offsets))[first]
 

@@ -10,9 +10,7 @@ systems are solved from small to large: a phase that is not stable in its own sy
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numba
@@ -133,8 +131,19 @@ def _find(high: int, low: int, phases: Compositions, table: Ints) -> int:
 
 
 @_inner
+def _sort(values: Ints) -> None:
+    """Ascending, in place, by insertion: the lists are short, and numba's own sort takes seconds to compile."""
+    for i in range(1, len(values)):
+        value, j = values[i], i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+@_inner
 def _subsystems(elements: Ints, high: int, low: int, phases: Compositions, table: Ints) -> Ints:
-    """Every known system within these elements, by look-up or by scan, whichever is less work."""
+    """Every known system within these elements, ascending: by look-up or by scan, whichever is less work."""
     k = len(elements)
     found = np.empty(len(phases.system_low), np.int64)
     count = 0
@@ -156,6 +165,7 @@ def _subsystems(elements: Ints, high: int, low: int, phases: Compositions, table
         if system >= 0:
             found[count] = system
             count += 1
+    _sort(found[:count])
     return found[:count]
 
 
@@ -281,17 +291,6 @@ def _minimise(lp: Simplex, banned: int) -> None:
 
 
 @_inner
-def _sort(values: Ints) -> None:
-    """Ascending, in place; insertion, for a dozen values (numba's own sort takes seconds to compile)."""
-    for i in range(1, len(values)):
-        value, j = values[i], i
-        while j > 0 and values[j - 1] > value:
-            values[j] = values[j - 1]
-            j -= 1
-        values[j] = value
-
-
-@_inner
 def _invert(lp: Simplex) -> None:
     """Inverts the basis afresh: Gauss-Jordan with row pivoting (LAPACK's takes longer to call, and to compile)."""
     k = len(lp.basis)
@@ -398,13 +397,3 @@ def solve_systems(
         for phase in range(begin, end):
             own = len(chosen) - (end - phase) if within else -1
             _solve_one(phase, lp, chosen, own, query, out)
-
-
-def is_compiled() -> bool:
-    """Whether a compiled kernel newer than this source lies in numba's cache for this Python. Compiles nothing."""
-    cache = getattr(getattr(solve_systems, "stats", None), "cache_path", None)
-    if not cache or not Path(cache).is_dir():
-        return False
-    source = Path(__file__).stat().st_mtime
-    pattern = f"simplex.solve_systems-*.py{sys.version_info.major}{sys.version_info.minor}*.nbi"
-    return any(found.stat().st_mtime >= source for found in Path(cache).glob(pattern))
