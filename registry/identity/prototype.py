@@ -3,27 +3,24 @@
 Label: anonymous formula, Pearson symbol, space group, occupied Wyckoff letters per species, "AB_cF8_225_a_b".
 Species go by ascending amount. Of the descriptions that the affine normaliser of the space group makes equivalent
 (rock salt with its origin on either ion) the one with the lowest letters is taken, as aviary and matbench-discovery do
-(Goodall et al., Science Advances 8, eabn4117, 2022; the table of relabelings is the one that pymatgen ships).
+(Goodall et al., Science Advances 8, eabn4117, 2022).
 Departures from their labels, each because the crystal is the same: AFLOW's Pearson symbols (oC8 for oS8 and oA8, hR2
 for hR6); enantiomorphic pairs of space groups share the lower number; species of equal amount are all permuted.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import SYMBOLS, Composition, written
+from registry.identity.normaliser import Naming, namings
 
 SYMPREC = 0.05
 """Angstrom. Above the noise of a relaxation that stops at 0.03 eV/A, below most real distortions."""
@@ -125,16 +122,17 @@ def _canonical(
     Sorting the species of equal amount by their letters is the same as trying every permutation of them.
     """
     counts = Counter(orbits)
-    best = min(_described(counts, amounts, relabeling) for relabeling in _relabelings(spacegroup))
+    letters = frozenset(letter for _, letter in orbits)
+    best = min(_described(counts, amounts, naming) for naming in namings(spacegroup, letters))
     return best[1], best[2]
 
 
 def _described(
-    counts: Counter[Orbit], amounts: dict[int, int], relabeling: dict[str, str]
+    counts: Counter[Orbit], amounts: dict[int, int], naming: Naming
 ) -> tuple[int, tuple[Species, ...], tuple[str, ...]]:
     species: dict[int, list[tuple[str, int]]] = {number: [] for number in amounts}
     for (number, letter), count in counts.items():
-        species[number].append((relabeling[letter], count))
+        species[number].append((naming[letter], count))
     rows = sorted((amounts[number], tuple(sorted(one)), SYMBOLS[number]) for number, one in species.items())
     score = sum(_rank(letter) for _, one, _ in rows for letter, _ in one)
     return score, tuple(one for _, one, _ in rows), tuple(symbol for _, _, symbol in rows)
@@ -143,20 +141,3 @@ def _described(
 def _rank(letter: str) -> int:
     """a = 1 ... z = 26; A, the 27th position of Pmmm, follows z."""
     return 27 if letter == "A" else ord(letter) - 96
-
-
-@cache
-def _relabelings(spacegroup: int) -> list[dict[str, str]]:
-    """Each equivalent naming of a space group's Wyckoff positions, as letter -> letter."""
-    return [{chr(int(old)): new for old, new in one.items()} for one in _relabeling_table()[str(spacegroup)]]
-
-
-@cache
-def _relabeling_table() -> dict[str, list[dict[str, str]]]:
-    """Read from pymatgen's folder: importing its module costs a second and loads 288 structures."""
-    spec = find_spec("pymatgen.analysis")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("pymatgen.analysis")
-    path = Path(next(iter(spec.submodule_search_locations))) / "prototypes" / "wyckoff-position-relabelings.json.gz"
-    table: dict[str, list[dict[str, str]]] = json.loads(gzip.decompress(path.read_bytes()))
-    return table

@@ -61,10 +61,8 @@ def test_cif_with_bibliography_and_text_fields(tmp_path: Path):
 def test_cif_that_leaves_out_the_hydrogens_is_refused(tmp_path: Path):
     text = str(CifWriter(STRUCTURE)).replace("'Li1 Fe1 O2'", "'Li1 Fe1 O2 H4'")
     (tmp_path / "water.cif").write_text(text)
-    assert [str(item) for item in read_file(tmp_path / "water.cif")] == [
-        "water.cif:0: doesn't parse as CIF: its atoms don't add up to its formula: "
-        "Missing elements H from PMG structure composition"
-    ]
+    (item,) = read_file(tmp_path / "water.cif")
+    assert str(item).startswith("water.cif:0: doesn't parse as CIF: its atoms don't add up to its formula: Missing")
 
 
 @pytest.mark.parametrize("name", ["POSCAR", "POSCAR.gz", "CONTCAR-relaxed", "li.vasp", "li.poscar"])
