@@ -36,7 +36,7 @@ def pd_entry(entry: Entry) -> PDEntry:
 
 
 def same_composition(one: PDEntry, other: PDEntry) -> bool:
-    return one.composition.fractional_composition.almost_equals(other.composition.fractional_composition)
+    return one.composition.reduced_composition == other.composition.reduced_composition
 
 
 def energy_over(entry: PDEntry, others: list[PDEntry]) -> float:
