@@ -58,7 +58,7 @@ AXES: dict[bool, tuple[tuple[tuple[int, int, int], ...], ...]] = {
         ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
     ),
 }
-"""Changes of axes that generate the others, for triclinic groups or not; those that a group doesn't bear are left out."""
+"""Changes of axes that generate the others, for triclinic groups or not; a group leaves out what it does not bear."""
 
 
 @cache
@@ -85,9 +85,11 @@ def _shipped() -> dict[str, list[Naming]]:
         raise ModuleNotFoundError("pymatgen.analysis")
     path = Path(next(iter(spec.submodule_search_locations))) / "prototypes" / "wyckoff-position-relabelings.json.gz"
     table: dict[str, list[Naming]] = json.loads(gzip.decompress(path.read_bytes()))
-    return {
-        number: [{chr(int(old)): new for old, new in one.items()} for one in rows] for number, rows in table.items()
-    }
+    return {key: [_letters(one) for one in rows] for key, rows in table.items()}
+
+
+def _letters(naming: dict[str, str]) -> Naming:
+    return {chr(int(old)): new for old, new in naming.items()}
 
 
 Operations = list[tuple[NDArray[np.int64], NDArray[np.float64]]]
