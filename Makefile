@@ -21,7 +21,7 @@ help:
 
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$(for name in python3.11 python3 python3.12 python3.13 python; do \
-	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$name"; break; fi; \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; \
 	  done); \
 	if [ -z "$$python" ]; then \
 	    echo "Motherlode needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none). Install python3.11." >&2; \

@@ -36,9 +36,9 @@ class Account:
                 os.chown(path, self.uid, self.gid)
 
     def run(
-        self, command: Sequence[str], *, environment: Mapping[str, str], cwd: Path
+        self, command: Sequence[str], *, environment: Mapping[str, str], cwd: Path, keep_open: Sequence[int] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; both outputs in `stdout`."""
+        """Run to the end; both outputs in `stdout`. The program inherits the descriptors in `keep_open`."""
         return subprocess.run(
             [*self.prefix, *command],
             env=environment,
@@ -47,6 +47,7 @@ class Account:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            pass_fds=keep_open,
             user=self._user,
             group=self._group,
             extra_groups=self._extra_groups,

@@ -123,11 +123,11 @@ def start(
     end of the server's log.
     """
     folders = _folders(home)
-    with _refusing(home), _lock(folders):
+    with _refusing(home), _lock(folders) as lock:
         binaries = find_binaries(bin_dir)
         account = account_for(folders.data, home, needs=[binaries.postgres, folders.root])
         if not folders.data.exists():
-            _create_cluster(folders, binaries, account, durable=durable)
+            _create_cluster(folders, binaries, account, lock, durable=durable)
         binaries.check_version(folders.data)
         _bring_up(folders, binaries, account, {} if durable else THROWAWAY, timeout)
         _create_database(folders)
@@ -172,23 +172,26 @@ def _refusing(home: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(folders: _Folders) -> Iterator[None]:
-    """One start or stop at a time; the kernel frees the lock of a killed process."""
+def _lock(folders: _Folders) -> Iterator[int]:
+    """One start or stop at a time; the kernel frees the lock of a killed process. Gives the lock's descriptor."""
     folders.root.mkdir(parents=True, exist_ok=True)
     with (folders.root / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
-def _create_cluster(folders: _Folders, binaries: Binaries, account: Account, *, durable: bool) -> None:
-    """initdb beside the final place, then rename: a start that is killed leaves no half cluster behind."""
+def _create_cluster(folders: _Folders, binaries: Binaries, account: Account, lock: int, *, durable: bool) -> None:
+    """initdb beside the final place, then rename: a start that is killed leaves no half cluster behind.
+
+    initdb inherits the lock, so that nobody else starts while one that lost its caller still writes.
+    """
     for leftover in folders.root.glob("initdb-*"):
         shutil.rmtree(leftover)
     draft = Path(tempfile.mkdtemp(prefix="initdb-", dir=folders.root))
     password = secrets.token_urlsafe(24)
     _write_private(draft / "password", password)
     account.own(draft, draft / "password")
-    _initdb(draft, binaries, account, durable=durable)
+    _initdb(draft, binaries, account, lock, durable=durable)
     with (draft / "data" / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in LAPTOP.items())
     _write_private(folders.password, password)
@@ -196,7 +199,7 @@ def _create_cluster(folders: _Folders, binaries: Binaries, account: Account, *, 
     shutil.rmtree(draft)
 
 
-def _initdb(draft: Path, binaries: Binaries, account: Account, *, durable: bool) -> None:
+def _initdb(draft: Path, binaries: Binaries, account: Account, lock: int, *, durable: bool) -> None:
     command = [
         str(binaries.initdb),
         f"--pgdata={draft / 'data'}",
@@ -207,7 +210,7 @@ def _initdb(draft: Path, binaries: Binaries, account: Account, *, durable: bool)
         "--locale=C",
         *([] if durable else ["--no-sync"]),
     ]
-    done = account.run(command, environment=_environment(), cwd=draft)
+    done = account.run(command, environment=_environment(), cwd=draft, keep_open=[lock])
     if done.returncode:
         raise DatabaseUnavailable(f"initdb failed:\n{done.stdout.strip()}")
 
