@@ -1,6 +1,6 @@
 """${message}
 
-Revision ${up_revision}, after ${down_revision | comma,n}, ${create_date}.
+Revision ${up_revision}, after ${down_revision or "nothing"}, ${create_date.date()}.
 
 Daemons of the previous release run while this does: add columns as nullable or with a constant default, fill them in a
 revision of its own, and drop what nobody reads any more one release later. Locks wait five seconds, then all is undone.
