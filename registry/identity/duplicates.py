@@ -8,6 +8,7 @@ StructureMatcher (default tolerances: primitive cells, volumes scaled) decides t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -77,10 +78,14 @@ class DuplicateIndex(Generic[Key]):
 
     Add the first of each kind only: `find` answers with the first added that matches by the cheap rule, otherwise with
     the closest by fingerprint that the matcher accepts.
+
+    matcher_within: the matcher is asked about crystals up to this fingerprint distance only. Infinite: exact, some
+    hundred crystals a second. Zero: the cheap rule alone, for tens of thousands of candidates that aren't relaxed yet.
     """
 
-    def __init__(self, symprec: float = SYMPREC) -> None:
+    def __init__(self, symprec: float = SYMPREC, matcher_within: float = math.inf) -> None:
         self._symprec = symprec
+        self._matcher_within = matcher_within
         self._buckets: dict[str, list[tuple[Key, Identity]]] = {}
 
     def __len__(self) -> int:
@@ -101,10 +106,18 @@ class DuplicateIndex(Generic[Key]):
         for key, known in bucket:
             if _alike(identity, known):
                 return key, "label+fingerprint"
-        for key, known in sorted(bucket, key=lambda row: _distance(identity, row[1])):
+        for key, known in self._near(identity, bucket):
             if _matched(identity, known):
                 return key, "structure_matcher"
         return None
+
+    def _near(self, identity: Identity, bucket: list[tuple[Key, Identity]]) -> list[tuple[Key, Identity]]:
+        """Those that the matcher shall be asked about, closest first."""
+        if self._matcher_within <= 0:
+            return []
+        rows = [(_distance(identity, known), key, known) for key, known in bucket]
+        near = [row for row in rows if row[0] <= self._matcher_within]
+        return [(key, known) for _, key, known in sorted(near, key=lambda row: row[0])]
 
     def find_or_add(self, key: Key, crystal: Crystal) -> tuple[Key, Rule] | None:
         """What it equals, or None after keeping it under `key`."""

@@ -125,10 +125,18 @@ def test_a_small_distortion_is_the_matchers_business():
     assert same_crystal(rutile(), distorted) == "structure_matcher"
 
 
+def test_an_index_without_the_matcher_knows_the_cheap_rule_only():
+    distorted = Crystal(rutile().lattice * [1.0, 1.06, 1.0], rutile().numbers, rutile().frac_coords)
+    exact, cheap = DuplicateIndex[int](), DuplicateIndex[int](matcher_within=0)
+    for index in (exact, cheap):
+        index.add(1, rutile())
+        assert index.find(rutile(0.306)) == (1, "label+fingerprint")
+    assert (exact.find(distorted), cheap.find(distorted)) == ((1, "structure_matcher"), None)
+
+
 def test_long_stackings_are_not_told_by_their_neighbours():
-    """4H- and 6H-like stackings share near neighbours; the fingerprint of a long cell must not decide."""
-    long = supercell(rock_salt(), (1, 1, 1))
-    stretched = Crystal(long.lattice * np.array([[1], [1], [9]]), long.numbers, long.frac_coords)
+    """Polytypes share near neighbours; the fingerprint of a long cell must not decide."""
+    stretched = Crystal(rock_salt().lattice * np.array([[1], [1], [9]]), rock_salt().numbers, rock_salt().frac_coords)
     assert not Identity(stretched).fingerprint_decides
     assert Identity(rock_salt()).fingerprint_decides
 
