@@ -1,0 +1,68 @@
+"""What one request works at: a read-only snapshot of the database, and a loader for each nested list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Self, TypeVar
+
+from aiodataloader import DataLoader
+from anyio import to_thread
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from api.graphql.rows import Fetch, Row
+from registry.query.materials import Question, describe
+
+STATEMENT_SECONDS = 10
+
+Answer = TypeVar("Answer")
+
+
+class Desk:
+    """`async with Desk(engine) as desk`: every statement of a request sees the same data, one after another."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._one_at_a_time = asyncio.Lock()
+        self._loaders: dict[object, DataLoader[int, Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if "_session" in self.__dict__:
+            await to_thread.run_sync(self._session.close)
+
+    async def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Run synchronous SQL off the event loop."""
+        async with self._one_at_a_time:
+            return await to_thread.run_sync(lambda: question(self._session))
+
+    def nested(self, fetch: Fetch, key: int) -> Awaitable[Sequence[Row]]:
+        """The rows of one key; all keys asked for at the same depth go into one statement."""
+        return self._loader(fetch, lambda session, keys: [fetch(session, keys).get(one, ()) for one in keys]).load(key)
+
+    def material(self, structure_id: int, question: Question) -> Awaitable[Row]:
+        """The fields of a material, seen at the level and moment of a question."""
+        where: tuple[int | None, datetime | None] = (question.level_id, question.filter.as_of)
+        return self._loader(where, lambda session, keys: describe(session, keys, question)).load(structure_id)
+
+    def _loader(self, name: object, answer: Callable[[Session, list[int]], list[Any]]) -> DataLoader[int, Any]:
+        if name not in self._loaders:
+
+            async def load(keys: list[int]) -> list[Any]:
+                return await self.ask(lambda session: answer(session, keys))
+
+            self._loaders[name] = DataLoader(load)
+        return self._loaders[name]
+
+    @cached_property
+    def _session(self) -> Session:
+        """Opened within the thread of the first statement, because that may wait for a connection."""
+        connection = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        session = Session(connection)
+        session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+        return session

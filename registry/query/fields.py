@@ -1,0 +1,167 @@
+"""Every field that can be asked for, in one table: type, unit, meaning, where it lies and what it can be compared with.
+
+The command line, GraphQL descriptions and OPTIMADE's /info are made from it. Pure: a column is named, never imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+
+from registry.errors import FilterError
+
+
+class Type(StrEnum):
+    """What a field holds."""
+
+    TEXT = "text"
+    CHEMSYS = "chemical system"
+    FORMULA = "formula"
+    ANONYMOUS_FORMULA = "anonymous formula"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    ELEMENTS = "list of elements"
+    WORDS = "list of words"
+
+
+class Room(StrEnum):
+    """Which joins a field needs beyond structure, composition, prototype and source."""
+
+    CRYSTAL = "crystal"
+    HULL = "hull"
+    PREDICTION = "prediction"
+    SELECTION = "selection"
+
+
+EQUALITY = frozenset({"=", "!="})
+ORDER = EQUALITY | {"<", "<=", ">", ">="}
+WITHIN = frozenset({"CONTAINS", "STARTS", "ENDS"})
+SETS = frozenset({"HAS", "HAS ALL", "HAS ANY"})
+
+OPERATORS: dict[Type, frozenset[str]] = {
+    Type.TEXT: ORDER | WITHIN,
+    Type.CHEMSYS: EQUALITY,
+    Type.FORMULA: EQUALITY | WITHIN,
+    Type.ANONYMOUS_FORMULA: EQUALITY | WITHIN,
+    Type.INTEGER: ORDER,
+    Type.FLOAT: ORDER,
+    Type.BOOLEAN: EQUALITY,
+    Type.TIMESTAMP: ORDER,
+    Type.ELEMENTS: SETS | {"HAS ONLY", "LENGTH"},
+    Type.WORDS: SETS,
+}
+"""Comparisons of each type; IS KNOWN and IS UNKNOWN go with all of them."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field. `column` names the SQL expression in registry/query/sql.py; `sorts` where results can be ordered."""
+
+    name: str
+    type: Type
+    column: str
+    description: str
+    unit: str | None = None
+    room: Room = Room.CRYSTAL
+    nullable: bool = False
+    operators: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operators", OPERATORS[self.type])
+
+    @property
+    def sorts(self) -> bool:
+        return self.type not in {Type.ELEMENTS, Type.WORDS}
+
+    @property
+    def explanation(self) -> str:
+        """The description with its unit, as the API's schemas show it."""
+        return f"{self.description} ({self.unit})" if self.unit else self.description
+
+
+def _energy(name: str, description: str, room: Room = Room.HULL) -> Field:
+    columns = {Room.HULL: "hull_state", Room.PREDICTION: "prediction", Room.SELECTION: "selection"}
+    column = name.removeprefix("predicted_") if room is Room.PREDICTION else name
+    return Field(name, Type.FLOAT, f"{columns[room]}.{column}", description, "eV/atom", room, nullable=True)
+
+
+_TABLE = (
+    Field("id", Type.TEXT, "structure.public_id", "public id of the structure; the same arrays have it everywhere"),
+    Field("external_ids", Type.WORDS, "external_id.value", "names that others gave it: mp-149, an ICSD number"),
+    Field("elements", Type.ELEMENTS, "composition.elements", "chemical elements"),
+    Field("nelements", Type.INTEGER, "composition.nelements", "number of different elements"),
+    Field("chemsys", Type.CHEMSYS, "composition.chemsys", 'chemical system, "Fe-Li-O"; in a filter in any order'),
+    Field(
+        "reduced_formula", Type.FORMULA, "composition.reduced_formula", 'reduced formula, "LiFeO2"; = takes any order'
+    ),
+    Field(
+        "anonymous_formula",
+        Type.ANONYMOUS_FORMULA,
+        "composition.anonymous_formula",
+        'amounts without elements, "AB2"; = takes any order',
+    ),
+    Field("nsites", Type.INTEGER, "structure.nsites", "atoms in the stored cell"),
+    Field("volume", Type.FLOAT, "structure.volume", "volume of the stored cell", "angstrom^3"),
+    Field(
+        "spacegroup_number",
+        Type.INTEGER,
+        "prototype.spacegroup_number",
+        "space group 1-230, of the relaxed crystal where there is one",
+        nullable=True,
+    ),
+    Field(
+        "prototype",
+        Type.TEXT,
+        "prototype.label",
+        "structure type in AFLOW's form, of the relaxed crystal where there is one",
+        nullable=True,
+    ),
+    Field("source", Type.TEXT, "source.name", "where the structure came from"),
+    Field("licence", Type.TEXT, "source.licence", "terms on which it may be passed on"),
+    Field("origin", Type.TEXT, "structure.origin", "imported or generated"),
+    Field("discovered_at", Type.TIMESTAMP, "structure.created_at", "when it entered the registry", "UTC"),
+    Field(
+        "level", Type.TEXT, "level.name", "level of theory of its energy; null: not labelled", None, Room.HULL, True
+    ),
+    _energy("formation_energy_per_atom", "energy against the elements of its level"),
+    _energy("e_above_hull", "distance to the convex hull that includes the entry; 0 = on it"),
+    _energy("decomposition_energy", "energy against the hull of all other entries, polymorphs included; < 0 = stable"),
+    _energy("phase_separation_energy", "energy against the hull without any entry of its own composition"),
+    Field("is_stable", Type.BOOLEAN, "hull_state.is_stable", "whether it is on the hull", None, Room.HULL, True),
+    _energy(
+        "predicted_formation_energy_per_atom", "median of the promoted model of the level", Room.PREDICTION
+    ),
+    Field(
+        "spread",
+        Type.FLOAT,
+        "prediction.spread",
+        "inter-quartile range of the ensemble's members; null where one member spoke",
+        "eV/atom",
+        Room.PREDICTION,
+        nullable=True,
+    ),
+    _energy(
+        "predicted_decomposition_energy",
+        "predicted energy against the hull as it was when a round selected it",
+        Room.SELECTION,
+    ),
+)  # fmt: skip
+
+FIELDS: dict[str, Field] = {one.name: one for one in _TABLE}
+
+
+def named(name: str) -> Field:
+    """The field of that name. Raises FilterError with the nearest name."""
+    if name in FIELDS:
+        return FIELDS[name]
+    raise FilterError(f"unknown field '{name}'{suggestion(name, FIELDS)}")
+
+
+def suggestion(word: str, known: dict[str, Field] | list[str]) -> str:
+    """ ": did you mean x?" where a known word is near, else where to look."""
+    folded = {one.replace("_", ""): one for one in known}
+    near = get_close_matches(word.lower().replace("_", "")[:80], folded, n=1, cutoff=0.6)
+    return f": did you mean {folded[near[0]]}?" if near else f": known are {', '.join(known)}"

@@ -1,0 +1,323 @@
+"""Questions to the system of record: pages of materials, the hull of a chemical system, where a crystal came from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, literal, select, text
+from sqlalchemy.orm import Session
+
+from registry.errors import FilterError, NotFound
+from registry.models import Calculation, Composition, HullState, Level, Prototype, Structure
+from registry.query import sql
+from registry.query.fields import FIELDS, Field, Type, named
+from registry.query.filter import Comparison, Filter, parse, write
+from registry.query.values import element_symbol
+
+DEFAULT_SORT = "e_above_hull"
+MAX_LIMIT = 1_000
+COUNT_CAP = 10_000
+MAX_GENERATIONS = 50
+MAX_WAYS = 1_000
+LARGEST_ID = 2**63 - 1
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many materials match: `exact`, or `capped` where there are at least `value`."""
+
+    value: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of materials; `next` is the cursor of the page after it, None on the last one."""
+
+    data: list[Row]
+    count: Count | None
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A filter, the level that its energies belong to (None: no level has a hull yet), and an order."""
+
+    filter: Filter
+    level: str | None
+    level_id: int | None
+    sort: Field
+    descending: bool
+
+    @property
+    def bound(self) -> Row:
+        """The parameters that every statement of registry/query/sql.py takes."""
+        moment = {"as_of": self.filter.as_of} if self.filter.as_of else {}
+        return {"level_id": self.level_id, **moment}
+
+    @property
+    def past(self) -> bool:
+        return self.filter.as_of is not None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Ids of the structures on a page, the cursor after each, and whether more follow."""
+
+    ids: list[int]
+    cursors: list[str]
+    more: bool
+
+
+def search(
+    session: Session,
+    filter: str | Filter = "",  # noqa: A002 (the word that users know it by)
+    level: str | None = None,
+    sort: str = DEFAULT_SORT,
+    limit: int = 50,
+    cursor: str | None = None,
+    fields: Sequence[str] | None = None,
+    counted: bool = True,
+) -> Page:
+    """One page of the materials that a filter finds.
+
+    level: where the energies come from; None takes the level that the filter names, else the only one with a hull
+    sort: a field, or "-field" for the largest first; materials without the value come last, ties go by age
+    fields: names of registry/query/fields.py, all of them when None
+    Energies are in eV/atom. `external_ids` is scheme -> name, or a list where one scheme gave several names.
+    Raises FilterError (a wrong filter, field, order or cursor) and NotFound (no such level).
+    """
+    question = ask(session, filter, level, sort)
+    found = find(session, question, limit, cursor)
+    data = describe(session, found.ids, question, fields)
+    return Page(
+        data,
+        count(session, question) if counted else None,
+        found.cursors[-1] if found.more else None,
+    )
+
+
+def ask(session: Session, filter: str | Filter, level: str | None, sort: str = DEFAULT_SORT) -> Question:  # noqa: A002
+    """Understand a question. Raises FilterError, NotFound."""
+    asked = parse(filter) if isinstance(filter, str) else filter
+    field = named(sort.removeprefix("-"))
+    if not field.sorts:
+        raise FilterError(f"{field.name} is a {field.type}: results can't be ordered by it")
+    name, level_id = the_level(session, level or _level_named_in(asked))
+    return Question(asked, name, level_id, field, sort.startswith("-"))
+
+
+def find(session: Session, question: Question, limit: int, cursor: str | None = None) -> Slice:
+    """The ids of one page: those with a sort value in order, then those without."""
+    if not 0 < limit <= MAX_LIMIT:
+        raise FilterError(f"a page holds 1 to {MAX_LIMIT} materials, not {limit}")
+    known, after = _position(question, cursor) if cursor else (True, None)
+    rows = _rows(session, question, known, after, limit + 1) if known else []
+    if len(rows) <= limit and question.sort.nullable:
+        rows += _rows(session, question, False, None if known else after, limit + 1 - len(rows))
+    page = rows[:limit]
+    return Slice([row[0] for row in page], [_cursor(question, row[1], row[0]) for row in page], len(rows) > limit)
+
+
+def describe(
+    session: Session, ids: Sequence[int], question: Question, fields: Sequence[str] | None = None
+) -> list[Row]:
+    """The fields of structures, in the order of `ids`."""
+    names = [named(name).name for name in fields] if fields else list(FIELDS)
+    statement = sql.described(names, question.past)
+    rows = session.execute(statement, {**question.bound, "ids": list(ids)}).mappings()
+    described = {row["structure_id"]: _as_data(row, names) for row in rows}
+    return [described[one] for one in ids]
+
+
+def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
+    """How many materials match; counting stops at `cap`."""
+    found = sql.matching(question.filter, set(), literal(1)).limit(cap + 1).subquery()
+    value = int(session.execute(select(func.count()).select_from(found), question.bound).scalar_one())
+    return Count(min(value, cap), "exact" if value <= cap else "capped")
+
+
+def the_level(session: Session, name: str | None) -> tuple[str | None, int | None]:
+    """Name and id of a level; without a name, of the only level that has a hull. Raises NotFound, FilterError."""
+    if name is not None:
+        found = session.scalar(select(Level.id).where(Level.name == name))
+        if found is None:
+            raise NotFound(f"there is no level '{name[:80]}': known are {', '.join(_levels(session)) or 'none yet'}")
+        return name, found
+    placed = select(HullState.id).where(HullState.level_id == Level.id).exists()
+    rows = session.execute(select(Level.name, Level.id).where(placed).order_by(Level.name)).all()
+    if len(rows) > 1:
+        raise FilterError(f"say which level the energies belong to: {', '.join(row[0] for row in rows)}")
+    return (rows[0][0], rows[0][1]) if rows else (None, None)
+
+
+def hull_entries(session: Session, chemsys: str, level: str | None = None, as_of: datetime | None = None) -> Row:
+    """Every entry within a chemical system and its subsystems, with its place on the hull.
+
+    as_of: the hull as it was then (None: as it is). Energies in eV/atom; decomposition amounts are shares of the atoms.
+    Raises FilterError for a chemsys that isn't one, NotFound for an unknown level.
+    """
+    elements = sorted({element_symbol(word) for word in chemsys.split("-")})
+    name, level_id = the_level(session, level)
+    statement = _entries(as_of is not None).where(sql.within(elements))
+    bound = {"level_id": level_id, **({"as_of": as_of} if as_of else {})}
+    rows = session.execute(statement, bound).mappings()
+    moment = as_of.astimezone(UTC).isoformat() if as_of else None
+    return {
+        "level": name,
+        "chemsys": "-".join(elements),
+        "as_of": moment,
+        "entries": [_as_data(row, list(row)) for row in rows],
+    }
+
+
+def lineage(session: Session, public_id: str) -> Row:
+    """Where a structure came from and what became of it.
+
+    {"id", "ancestors": [way, ...], "descendants": [way, ...]}; a way holds child, parent, operation ("relaxation" for
+    what a calculation made), arguments, probability, rule and its generation: how many steps away. At most
+    1,000 ways on each side, the nearest first. Raises NotFound.
+    """
+    found = session.scalar(select(Structure.id).where(Structure.public_id == public_id))
+    if found is None:
+        raise NotFound(f"there is no structure '{public_id[:80]}'")
+    return {"id": public_id, **{side: _ways(session, side, found) for side in SIDES}}
+
+
+def _ways(session: Session, side: str, structure_id: int) -> list[Row]:
+    bound = {"id": structure_id, "most": MAX_GENERATIONS, "ways": MAX_WAYS}
+    return [dict(row) for row in session.execute(text(_walk(side)), bound).mappings()]
+
+
+def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
+    statement = sql.page_of(question.filter, question.sort, question.descending, known, after).limit(limit)
+    return list(session.execute(statement, question.bound))
+
+
+def _level_named_in(asked: Filter) -> str | None:
+    for node in sql.conjuncts(asked.root):
+        if isinstance(node, Comparison) and (node.field, node.operator) == ("level", "="):
+            return str(node.value)
+    return None
+
+
+def _levels(session: Session) -> list[str]:
+    return list(session.scalars(select(Level.name).order_by(Level.name)))
+
+
+def _as_data(row: Mapping[str, Any], names: Sequence[str]) -> Row:
+    return {name: _shown(name, row[name]) for name in names}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name == "external_ids":
+        return _by_scheme(value or [])
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+def _by_scheme(pairs: Sequence[Sequence[str]]) -> dict[str, str | list[str]]:
+    names: dict[str, list[str]] = {}
+    for scheme, value in pairs:
+        names.setdefault(scheme, []).append(value)
+    return {scheme: values[0] if len(values) == 1 else values for scheme, values in names.items()}
+
+
+def _cursor(question: Question, value: Any, structure_id: int) -> str:
+    shown = value.isoformat() if isinstance(value, datetime) else value
+    packed = json.dumps([_fingerprint(question), shown, structure_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
+
+
+def _position(question: Question, cursor: str) -> tuple[bool, tuple[Any, int]]:
+    try:
+        fingerprint, value, structure_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        after = (_sort_value(question.sort, value), min(int(structure_id), LARGEST_ID))
+    except (ValueError, TypeError):
+        raise FilterError("this cursor is damaged: start again without it") from None
+    if fingerprint != _fingerprint(question):
+        raise FilterError("this cursor belongs to another filter, level or order: start again without it")
+    return value is not None, after
+
+
+def _sort_value(field: Field, value: Any) -> Any:
+    if value is None:
+        return None
+    readers: dict[Type, Callable[[Any], Any]] = {
+        Type.TIMESTAMP: datetime.fromisoformat,
+        Type.FLOAT: float,
+        Type.INTEGER: int,
+        Type.BOOLEAN: bool,
+    }
+    return readers.get(field.type, str)(value)
+
+
+def _fingerprint(question: Question) -> str:
+    content = [write(question.filter), question.level, question.sort.name, question.descending]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+ENTRY: tuple[ColumnElement[Any], ...] = (
+    Structure.public_id.label("id"),
+    Calculation.id.label("calculation_id"),
+    sql.external_ids().label("external_ids"),
+    Composition.reduced_formula.expression,
+    Composition.chemsys.expression,
+    sql.COLUMNS["prototype.label"].label("prototype"),
+    sql.COLUMNS["prototype.spacegroup_number"].label("spacegroup_number"),
+    HullState.formation_energy_per_atom.expression,
+    HullState.e_above_hull.expression,
+    HullState.decomposition_energy.expression,
+    HullState.phase_separation_energy.expression,
+    HullState.is_stable.expression,
+    HullState.decomposition.expression,
+)
+
+
+def _entries(past: bool) -> Select[Any]:
+    return (
+        select(*ENTRY)
+        .select_from(Composition)
+        .join(Structure, Structure.composition_id == Composition.id)
+        .join(Calculation, Calculation.initial_structure_id == Structure.id)
+        .join(HullState, sql.placed(past))
+        .outerjoin(sql.Final, sql.Final.id == Calculation.final_structure_id)
+        .outerjoin(sql.FinalPrototype, sql.FinalPrototype.id == sql.Final.prototype_id)
+        .outerjoin(Prototype, Prototype.id == Structure.prototype_id)
+        .order_by(Composition.chemsys, HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
+    )
+
+
+SIDES = {"ancestors": ("child_id", "parent_id"), "descendants": ("parent_id", "child_id")}
+WALK = """
+WITH RECURSIVE way AS NOT MATERIALIZED (
+    SELECT child_id, parent_id, operation, arguments, probability, rule FROM lineage
+    UNION ALL
+    SELECT final_structure_id, initial_structure_id, 'relaxation', jsonb_build_object('calculation_id', id), NULL, NULL
+    FROM calculation WHERE state = 'converged' AND final_structure_id <> initial_structure_id
+), walk AS (
+    SELECT way.*, 1 AS generation FROM way WHERE way.NEAR = :id
+    UNION
+    SELECT way.*, walk.generation + 1 FROM walk JOIN way ON way.NEAR = walk.FAR WHERE walk.generation < :most
+)
+SELECT min(walk.generation) AS generation, child.public_id AS child, parent.public_id AS parent,
+       walk.operation, walk.arguments, walk.probability, walk.rule
+FROM walk
+JOIN structure AS child ON child.id = walk.child_id
+JOIN structure AS parent ON parent.id = walk.parent_id
+GROUP BY child.public_id, parent.public_id, walk.operation, walk.arguments, walk.probability, walk.rule
+ORDER BY 1, 2, 3, 4
+LIMIT :ways
+"""
+
+
+def _walk(side: str) -> str:
+    near, far = SIDES[side]
+    return WALK.replace("NEAR", near).replace("FAR", far)

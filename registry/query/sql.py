@@ -1,0 +1,330 @@
+"""The typed tree of a filter -> SELECTs over materials. Values are bound, never written into the text.
+
+A material is a crystal that was imported or proposed, with its place at one level (bound as `level_id`; null: at none).
+A page is found by ids first and described afterwards, so that no join of the description runs for rows left behind.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    Numeric,
+    Select,
+    SmallInteger,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+    union,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
+
+from registry.models import (
+    Calculation,
+    Composition,
+    ExternalId,
+    HullState,
+    Level,
+    Model,
+    Prediction,
+    Prototype,
+    Selection,
+    Source,
+    Structure,
+)
+from registry.query.fields import FIELDS, Field, Room, Type
+from registry.query.filter import And, Comparison, Filter, Has, Known, Length, Node, Not, Or, Value
+from registry.query.values import formula_amounts
+
+Column = ColumnElement[Any]
+
+MAX_SUBSETS_OF = 8
+SMALLEST, LARGEST = -32_768, 32_767
+
+LEVEL_ID = bindparam("level_id", type_=BigInteger)
+AS_OF = bindparam("as_of", type_=DateTime(timezone=True))
+
+Final = aliased(Structure, name="final_structure")
+FinalPrototype = aliased(Prototype, name="final_prototype")
+
+Guess = (
+    select(Prediction.formation_energy_per_atom, Prediction.spread)
+    .join(Model, and_(Model.id == Prediction.model_id, Model.promoted))
+    .where(Prediction.structure_id == Structure.id, Model.level_id == LEVEL_ID)
+    .order_by(Prediction.stage)  # 'ensemble' comes before 'single'
+    .limit(1)
+    .correlate(Structure)
+    .lateral("prediction_of_level")
+)
+Choice = (
+    select(Selection.predicted_decomposition_energy)
+    .where(
+        Selection.structure_id == Structure.id,
+        Selection.level_id == LEVEL_ID,
+        Selection.predicted_decomposition_energy.is_not(None),
+    )
+    .order_by(Selection.purpose, Selection.id.desc())  # 'label' comes before 'refine'
+    .limit(1)
+    .correlate(Structure)
+    .lateral("selection_of_level")
+)
+
+COLUMNS: dict[str, Column] = {
+    "structure.public_id": Structure.public_id.expression,
+    "structure.nsites": Structure.nsites.expression,
+    "structure.volume": Structure.volume.expression,
+    "structure.origin": Structure.origin.expression,
+    "structure.created_at": Structure.created_at.expression,
+    "composition.elements": Composition.elements.expression,
+    "composition.nelements": Composition.nelements.expression,
+    "composition.chemsys": Composition.chemsys.expression,
+    "composition.reduced_formula": Composition.reduced_formula.expression,
+    "composition.anonymous_formula": Composition.anonymous_formula.expression,
+    "prototype.label": func.coalesce(FinalPrototype.label, Prototype.label),
+    "prototype.spacegroup_number": func.coalesce(FinalPrototype.spacegroup_number, Prototype.spacegroup_number),
+    "source.name": Source.name.expression,
+    "source.licence": Source.licence.expression,
+    "external_id.value": ExternalId.value.expression,
+    "level.name": Level.name.expression,
+    "hull_state.formation_energy_per_atom": HullState.formation_energy_per_atom.expression,
+    "hull_state.e_above_hull": HullState.e_above_hull.expression,
+    "hull_state.decomposition_energy": HullState.decomposition_energy.expression,
+    "hull_state.phase_separation_energy": HullState.phase_separation_energy.expression,
+    "hull_state.is_stable": HullState.is_stable.expression,
+    "prediction.formation_energy_per_atom": Guess.c.formation_energy_per_atom,
+    "prediction.spread": Guess.c.spread,
+    "selection.predicted_decomposition_energy": Choice.c.predicted_decomposition_energy,
+}
+
+COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "CONTAINS": lambda column, words: func.strpos(column, words) > 0,
+    "STARTS": lambda column, words: func.starts_with(column, words),
+    "ENDS": lambda column, words: func.right(column, func.length(words)) == words,
+}
+
+
+def column_of(field: Field) -> Column:
+    """The expression of a field; valid within `joined` with the field's room."""
+    return COLUMNS[field.column]
+
+
+def matching(asked: Filter, rooms: set[Room], *selected: Column) -> Select[Any]:
+    """SELECT the columns of every material that the filter finds, unordered."""
+    statement = joined(select(*selected), rooms | rooms_of(asked.root), past=asked.as_of is not None)
+    statement = statement.where(Structure.origin != "relaxed", *_shortcuts(asked.root))
+    return statement if asked.root is None else statement.where(condition(asked.root))
+
+
+def page_of(asked: Filter, sort: Field, descending: bool, known: bool, after: tuple[Any, int] | None) -> Select[Any]:
+    """One page of (structure id, sort value), by keyset: the materials with a sort value, or those without."""
+    column = column_of(sort)
+    statement = matching(asked, {sort.room}, Structure.id.expression, column.label("sort_value"))
+    if not known:
+        statement = statement.where(column.is_(None)).order_by(Structure.id)
+        return statement.where(Structure.id > after[1]) if after else statement
+    if sort.nullable:
+        statement = statement.where(column.is_not(None))
+    if after:
+        here, there = (
+            tuple_(column, Structure.id),
+            tuple_(literal(after[0], column.type), literal(after[1], BigInteger)),
+        )
+        statement = statement.where(here < there if descending else here > there)
+    order = (column.desc(), Structure.id.desc()) if descending else (column, Structure.id)
+    return statement.order_by(*order)
+
+
+def described(names: list[str], past: bool) -> Select[Any]:
+    """SELECT the named fields of the structures bound as `ids`, with their ids, unordered."""
+    fields = [FIELDS[name] for name in names if name != "external_ids"]
+    columns: list[Column] = [Structure.id.label("structure_id")]
+    columns += [column_of(one).label(one.name) for one in fields]
+    if "external_ids" in names:
+        columns.append(external_ids().label("external_ids"))
+    statement = joined(select(*columns), {one.room for one in fields}, past)
+    return statement.where(Structure.id.in_(bindparam("ids", expanding=True)))
+
+
+def joined(statement: Select[Any], rooms: set[Room], past: bool) -> Select[Any]:
+    """FROM structure and whatever the rooms need; hull states as they stand, or as of the moment bound as `as_of`."""
+    statement = (
+        statement.select_from(Structure)
+        .join(Composition, Composition.id == Structure.composition_id)
+        .join(Source, Source.id == Structure.source_id)
+        .outerjoin(Prototype, Prototype.id == Structure.prototype_id)
+        .outerjoin(Calculation, _labelled())
+        .outerjoin(Final, Final.id == Calculation.final_structure_id)
+        .outerjoin(FinalPrototype, FinalPrototype.id == Final.prototype_id)
+    )
+    if Room.HULL in rooms:
+        statement = statement.outerjoin(Level, Level.id == Calculation.level_id).outerjoin(HullState, placed(past))
+    if Room.PREDICTION in rooms:
+        statement = statement.outerjoin(Guess, true())
+    if Room.SELECTION in rooms:
+        statement = statement.outerjoin(Choice, true())
+    return statement
+
+
+def placed(past: bool) -> Column:
+    """That a hull state belongs to the calculation, now or as of the bound moment."""
+    then = and_(HullState.valid_from <= AS_OF, or_(HullState.valid_to.is_(None), HullState.valid_to > AS_OF))
+    return and_(
+        HullState.calculation_id == Calculation.id,
+        HullState.level_id == LEVEL_ID,
+        then if past else HullState.valid_to.is_(None),
+    )
+
+
+def external_ids() -> Column:
+    """[[scheme, name], ...] of the structure, null where it has none."""
+    pair = func.jsonb_build_array(ExternalId.scheme, ExternalId.value)
+    pairs = func.jsonb_agg(aggregate_order_by(pair, ExternalId.scheme, ExternalId.value))
+    found = select(pairs).where(ExternalId.structure_id == Structure.id).correlate(Structure)
+    return found.scalar_subquery()
+
+
+def _labelled() -> Column:
+    return and_(
+        Calculation.initial_structure_id == Structure.id,
+        Calculation.level_id == LEVEL_ID,
+        Calculation.state == "converged",
+        Calculation.task == "relax",
+    )
+
+
+def condition(node: Node) -> Column:
+    """WHERE of a tree."""
+    match node:
+        case And(operands):
+            return and_(*map(condition, operands))
+        case Or(operands):
+            return or_(*map(condition, operands))
+        case Not(operand):
+            return not_(condition(operand))
+        case Known(name, known):
+            return _known(FIELDS[name], known)
+        case Length(_, comparison, value):
+            return _comparison(FIELDS["nelements"], comparison, value)
+        case Has(name, quantifier, values):
+            words = list(dict.fromkeys(values))
+            return _elements(quantifier, words) if name == "elements" else _words(quantifier, words)
+        case Comparison(name, comparison, value):
+            return _comparison(FIELDS[name], comparison, value)
+
+
+def rooms_of(node: Node | None) -> set[Room]:
+    """Which rooms the fields of a tree lie in."""
+    match node:
+        case None:
+            return set()
+        case And(operands) | Or(operands):
+            return set().union(*map(rooms_of, operands))
+        case Not(operand):
+            return rooms_of(operand)
+        case _:
+            return {FIELDS[node.field].room}
+
+
+def conjuncts(node: Node | None) -> tuple[Node, ...]:
+    """What must hold whatever else does."""
+    if node is None:
+        return ()
+    return node.operands if isinstance(node, And) else (node,)
+
+
+def subsystems(elements: list[str]) -> list[str]:
+    """Every chemical system within these elements, the whole one included."""
+    ordered = sorted(set(elements))
+    sizes = range(1, len(ordered) + 1)
+    return ["-".join(part) for size in sizes for part in combinations(ordered, size)]
+
+
+def within(elements: list[str]) -> Column:
+    """That a composition holds no element but these: by its chemical system where the list is short."""
+    if len(elements) <= MAX_SUBSETS_OF:
+        return Composition.chemsys.in_(subsystems(elements))
+    held: Column = Composition.elements.contained_by(elements)
+    return held
+
+
+def _comparison(field: Field, comparison: str, value: Value) -> Column:
+    if field.type is Type.FORMULA and comparison in {"=", "!="}:
+        amounts = formula_amounts(str(value))
+        same = and_(Composition.chemsys == "-".join(amounts), Composition.amounts == list(amounts.values()))
+        return same if comparison == "=" else not_(same)
+    compared: Column = COMPARED[comparison](column_of(field), _bound(field, value))
+    return compared
+
+
+def _bound(field: Field, value: Value) -> Column:
+    if field.type is Type.INTEGER:  # beyond smallint the comparison widens instead of failing
+        return literal(value, _integer_type(value))
+    return literal(value, Double) if field.type is Type.FLOAT else literal(value)
+
+
+def _integer_type(value: Value) -> SmallInteger | Numeric[Any] | Double[Any]:
+    if isinstance(value, int):
+        return SmallInteger() if SMALLEST <= value <= LARGEST else Numeric()
+    return Double()
+
+
+def _known(field: Field, known: bool) -> Column:
+    if field.name == "external_ids":
+        named = exists().where(ExternalId.structure_id == Structure.id)
+        return named if known else not_(named)
+    column = column_of(field)
+    return column.is_not(None) if known else column.is_(None)
+
+
+def _elements(quantifier: str, elements: list[str]) -> Column:
+    if quantifier == "ONLY":
+        return within(elements)
+    of = Composition.elements
+    held: Column = of.overlap(elements) if quantifier == "ANY" else of.contains(elements)
+    return held
+
+
+def _words(quantifier: str, values: list[str]) -> Column:
+    named = [Structure.id.in_(select(ExternalId.structure_id).where(ExternalId.value == value)) for value in values]
+    return or_(*named) if quantifier == "ANY" else and_(*named)
+
+
+def _shortcuts(root: Node | None) -> list[Column]:
+    """What also follows from the filter, said so that an index can answer it."""
+    wanted = (one for one in conjuncts(root) if isinstance(one, Comparison) and one.operator == "=")
+    return [_of_type(one) for one in wanted if FIELDS[one.field].column.startswith("prototype.")]
+
+
+def _of_type(node: Comparison) -> Column:
+    inner = Prototype.__table__.alias("wanted_prototype")
+    name = FIELDS[node.field].column.removeprefix("prototype.")
+    types = select(inner.c.id).where(inner.c[name] == _bound(FIELDS[node.field], node.value)).scalar_subquery()
+    crystal, relaxed = aliased(Structure), aliased(Structure)
+    before = select(crystal.id).where(crystal.prototype_id.in_(types))
+    after = (
+        select(Calculation.initial_structure_id)
+        .join(relaxed, relaxed.id == Calculation.final_structure_id)
+        .where(relaxed.prototype_id.in_(types))
+    )
+    return Structure.id.in_(union(before, after))
