@@ -103,13 +103,13 @@ class EntryTable:
     def build(
         cls, keys: Sequence[Key], amounts: Sequence[Mapping[int, float]], energies: Sequence[float] | Floats
     ) -> EntryTable:
-        pairs = [[pair for pair in sorted(row.items()) if pair[1] != 0] for row in amounts]
-        offsets = np.zeros(len(pairs) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in pairs], out=offsets[1:])
-        flat = np.array(list(chain.from_iterable(pairs)), dtype=np.float64).reshape(-1, 2)
-        return cls(
-            _key_column(keys), offsets, flat[:, 0].astype(np.int64), flat[:, 1].copy(), np.asarray(energies, float)
-        )
+        rows = np.repeat(np.arange(len(amounts)), np.fromiter(map(len, amounts), np.int64, len(amounts)))
+        numbers = np.fromiter(chain.from_iterable(amounts), np.int64, len(rows))
+        counts = np.fromiter(chain.from_iterable(row.values() for row in amounts), np.float64, len(rows))
+        order = np.lexsort((numbers, rows))
+        order = order[counts[order] != 0]
+        offsets = np.searchsorted(rows[order], np.arange(len(amounts) + 1)).astype(np.int64)
+        return cls(_key_column(keys), offsets, numbers[order], counts[order], np.asarray(energies, np.float64))
 
 
 def _key_column(keys: Sequence[Key]) -> NDArray[Any]:
