@@ -91,7 +91,7 @@ def load_model(folder: Path) -> Ensemble:
     from safetensors.torch import load
 
     try:
-        about = json.loads((folder / ABOUT).read_text())
+        about = dict(json.loads((folder / ABOUT).read_text()))
         weights = (folder / WEIGHTS).read_bytes()
         _check_format(folder, about, weights)
         tensors = load(weights)

@@ -89,9 +89,11 @@ class Ensemble:
         members: how many of them to ask (the first ones; all by default). volume_scan: for unrelaxed candidates; off
         for relaxed crystals. batch_edges: edges per batch, a matter of memory. progress: called with the number of
         crystals done since its last call. Call `predictors.cpu.tune_cpu` once per process before.
-        A bad crystal spoils no other: its energy is NaN and `refused` says why.
+        A bad crystal spoils no other: its energy is NaN and `refused` says why. Raise BadTrainingSet for no members.
         """
         asked = self.members[:members]
+        if not asked:
+            raise BadTrainingSet("at least one member must be asked")
         factors = VOLUME_FACTORS if volume_scan else np.ones(1)
         graphs, refused = self._graphs(crystals, float(factors.min()))
         energies = np.full((len(crystals), len(factors), len(asked)), np.nan)
