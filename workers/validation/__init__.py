@@ -1,0 +1,1 @@
+"""How far what was found agrees with what is known. Pure: no database in it."""
