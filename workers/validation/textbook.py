@@ -2,7 +2,7 @@
 
 The only reader of textbook.json. Nothing that generates, scores or selects may import this module: without the table
 (`load_textbook` of a missing file is an empty list) every selection is the same, and only the judgement is empty.
-The shipped model was trained without the table's formulas.
+Whoever trains the shipped model has to leave the table's formulas out.
 
 What counts as a match is said in `workers.validation.reference`.
 """
