@@ -1,0 +1,97 @@
+"""Pictures of hulls: what is chosen, and that the files stand alone."""
+
+import numpy as np
+import pytest
+
+from api.pictures.hull import HullRow, drawing, hull_html, hull_png, subscripted
+from api.pictures.labels import place_labels
+from registry.errors import HullError
+
+
+def row(formula, amounts, energy, above=0.0, **more) -> HullRow:
+    return HullRow(formula, amounts, energy, above, above == 0.0, **more)
+
+
+ROWS = [
+    row("Li", {"Li": 1}, 0.0),
+    row("O2", {"O": 2}, 0.0),
+    row("Fe", {"Fe": 1}, 0.0),
+    row("P", {"P": 1}, 0.0),
+    row("Li2O", {"Li": 2, "O": 1}, -2.0, label="lode-a"),
+    row("Li2O2", {"Li": 2, "O": 2}, -1.7),
+    row("LiO8", {"Li": 1, "O": 8}, -0.1, above=0.15, is_new=True, spread=0.04),
+    row("Li3O", {"Li": 3, "O": 1}, -0.4, above=0.9),
+    row("Fe2O3", {"Fe": 2, "O": 3}, -1.7),
+    row("LiFeO2", {"Li": 1, "Fe": 1, "O": 2}, -1.9, is_new=True),
+    row("LiFePO4", {"Li": 1, "Fe": 1, "P": 1, "O": 4}, -2.5),
+    row("LiFePO4", {"Li": 4, "Fe": 4, "P": 4, "O": 16}, -2.45, above=0.05),
+]
+
+
+def ties(drawn) -> set[frozenset[str]]:
+    return {frozenset(drawn.rows[i].formula for i in edge) for edge in drawn.edges}
+
+
+def test_tie_lines_join_stable_neighbours():
+    drawn = drawing(ROWS, ["Li", "O"])
+    assert ties(drawn) == {frozenset(pair) for pair in [("Li", "Li2O"), ("Li2O", "Li2O2"), ("Li2O2", "O2")]}
+
+
+def test_only_the_system_is_drawn_and_nothing_far_above_the_hull():
+    formulae = {shown.formula for shown in drawing(ROWS, ["Li", "O"]).rows}
+    assert formulae == {"Li", "O2", "Li2O", "Li2O2", "LiO8"}
+    assert "Li3O" in {shown.formula for shown in drawing(ROWS, ["Li", "O"], shown_above=1.0).rows}
+
+
+def test_a_composition_is_one_point_where_energy_is_no_axis():
+    drawn = drawing(ROWS, ["Li", "Fe", "P", "O"])
+    assert [shown.is_stable for shown in drawn.rows if shown.formula == "LiFePO4"] == [True]
+
+
+@pytest.mark.parametrize("elements", [["Li"], ["Li", "Fe", "P", "O", "Na"]])
+def test_other_numbers_of_elements_are_refused(elements):
+    with pytest.raises(HullError, match="two, three or four"):
+        drawing(ROWS, elements)
+
+
+def test_a_missing_element_is_named():
+    with pytest.raises(HullError, match="no stable entry of Na"):
+        drawing(ROWS, ["Na", "O"])
+
+
+@pytest.mark.parametrize("elements", [["Li", "O"], ["Li", "Fe", "O"], ["Li", "Fe", "P", "O"], ["Fe", "P"]])
+def test_both_files_are_made(elements):
+    png, html = hull_png(ROWS, elements, "A hull"), hull_html(ROWS, elements, "A <hull>")
+    assert png.startswith(b"\x89PNG")
+    assert "A &lt;hull&gt;" in html
+    assert "Plotly.newPlot" in html
+
+
+def test_the_page_needs_no_network_and_says_what_is_under_the_pointer():
+    html = hull_html(ROWS, ["Li", "O"])
+    assert 'src="http' not in html
+    assert "lode-a" in html
+    assert "above the hull %{customdata[2]" in html
+
+
+def test_counts_are_subscripts():
+    assert subscripted("Li2Fe12(PO4)3", "<", ">") == "Li<2>Fe<12>(PO<4>)<3>"
+    assert subscripted("LiFe0.5O", "<", ">") == "LiFe<0.5>O"
+
+
+def test_labels_of_crowded_points_do_not_overlap():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    figure = Figure(figsize=(6, 6), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = 0.5 + 0.06 * np.random.default_rng(0).normal(size=(14, 2))
+    place_labels(axes, points, ["LiFePO4"] * 14, points, np.zeros((0, 2, 2)), fontsize=8)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = np.array([Text.get_window_extent(label, renderer).extents for label in axes.texts])  # without their leaders
+    first, second = np.triu_indices(len(boxes), 1)
+    apart = (boxes[first, :2] >= boxes[second, 2:]) | (boxes[second, :2] >= boxes[first, 2:])
+    assert np.all(apart.any(axis=1))
