@@ -116,15 +116,15 @@ def retry(engine: Engine, kind: Kind | None = None) -> int:
         return run(connection, "retry", {"kind": kind.value if kind else None}).rowcount
 
 
-def waiting(engine: Engine, kind: Kind) -> int:
-    """Rows of a kind that still wait or run."""
+def open_work(engine: Engine, kind: Kind) -> int:
+    """Rows of a kind that are missing, wait or run; dead ones are not counted."""
     with engine.begin() as connection:
-        return int(run(connection, "waiting", {"kind": kind.value}).scalar_one())
+        return int(run(connection, f"open_{kind.value}", {}).scalar_one())
 
 
 def summary(session: Session) -> dict[str, dict[str, int]]:
     """Kind -> state -> rows, every kind and state present."""
     found = {kind.value: {"waiting": 0, "running": 0, "dead": 0} for kind in Kind}
-    for kind, state, count in run(session.connection(), "summary", {}):
-        found[kind][state] = count
+    for row in run(session.connection(), "summary", {}).mappings():
+        found[row["kind"]][row["state"]] = row["count"]
     return found

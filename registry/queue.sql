@@ -71,8 +71,22 @@ WHERE id IN (
 UPDATE work SET state = 'waiting', attempts = 0, run_after = '-infinity'
 WHERE state = 'dead' AND (%(kind)s::text IS NULL OR kind = %(kind)s);
 
--- name: waiting
-SELECT count(*) FROM work WHERE kind = %(kind)s AND state <> 'dead';
+-- name: forget_placed
+DELETE FROM work
+WHERE kind = 'place' AND state = 'dead' AND target_id = %(level_id)s
+  AND EXISTS (SELECT FROM hull_state WHERE hull_state.calculation_id = work.subject_id);
+
+-- name: open_score
+SELECT (SELECT count(*) FROM unscored) + (SELECT count(*) FROM work WHERE kind = 'score' AND state <> 'dead');
+
+-- name: open_refine
+SELECT (SELECT count(*) FROM unrefined) + (SELECT count(*) FROM work WHERE kind = 'refine' AND state <> 'dead');
+
+-- name: open_label
+SELECT (SELECT count(*) FROM unlabelled) + (SELECT count(*) FROM work WHERE kind = 'label' AND state <> 'dead');
+
+-- name: open_place
+SELECT (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM work WHERE kind = 'place' AND state <> 'dead');
 
 -- name: summary
 SELECT kind, state, count(*) FROM work GROUP BY kind, state ORDER BY kind, state;

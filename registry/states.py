@@ -17,7 +17,6 @@ class Operation(StrEnum):
     """How a candidate was made from its parent."""
 
     IONIC_SUBSTITUTION = "ionic_substitution"
-    ELEMENT_SUBSTITUTION = "element_substitution"
     PARTIAL_SUBSTITUTION = "partial_substitution"
 
 
@@ -43,6 +42,7 @@ class ErrorClass(StrEnum):
     UNPHYSICAL_ENERGY = "unphysical_energy"
     UNPHYSICAL_VOLUME = "unphysical_volume"
     MISSING_ENGINE = "missing_engine"
+    MISSING_REFERENCE = "missing_reference"
     UNSUPPORTED_ELEMENT = "unsupported_element"
     OUT_OF_MEMORY = "out_of_memory"
     NODE_LOST = "node_lost"

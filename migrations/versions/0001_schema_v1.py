@@ -1,6 +1,6 @@
 """Schema v1: the system of record, its claims, and the views that say what is missing.
 
-Revision 0001, after , 2026-11-22 11:18:31.107013.
+Revision 0001, after nothing, 2026-11-22.
 
 Daemons of the previous release run while this does: add columns as nullable or with a constant default, fill them in a
 revision of its own, and drop what nobody reads any more one release later. Locks wait five seconds, then all is undone.
@@ -47,6 +47,13 @@ def upgrade() -> None:
         sa.Column("correction_scheme", sa.Text(), nullable=False),
         sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("references", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="element -> eV/atom"),
+        sa.Column(
+            "tabulated",
+            postgresql.ARRAY(sa.Text()),
+            nullable=False,
+            comment="elements whose reference is from the literature",
+        ),
+        sa.Column("note", sa.Text(), nullable=False),
         sa.Column("settings_hash", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_level")),
@@ -238,7 +245,7 @@ def upgrade() -> None:
             "(state = 'failed') = (error_class IS NOT NULL)", name=op.f("ck_calculation_failed_has_class")
         ),
         sa.CheckConstraint(
-            "error_class IN ('not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'unsupported_element', 'out_of_memory', 'node_lost', 'bug')",
+            "error_class IN ('not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_reference', 'unsupported_element', 'out_of_memory', 'node_lost', 'bug')",
             name=op.f("ck_calculation_error_class_known"),
         ),
         sa.CheckConstraint("state IN ('converged', 'failed')", name=op.f("ck_calculation_state_known")),
@@ -419,8 +426,7 @@ def upgrade() -> None:
         sa.Column("round_id", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "operation IN ('ionic_substitution', 'element_substitution', 'partial_substitution')",
-            name=op.f("ck_lineage_operation_known"),
+            "operation IN ('ionic_substitution', 'partial_substitution')", name=op.f("ck_lineage_operation_known")
         ),
         sa.CheckConstraint("child_id <> parent_id", name=op.f("ck_lineage_not_itself")),
         sa.CheckConstraint("probability IS NULL OR probability >= 0", name=op.f("ck_lineage_probability_positive")),

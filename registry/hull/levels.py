@@ -6,9 +6,10 @@ energy, never instead of it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 
@@ -30,7 +31,7 @@ class Level:
     """A level of theory.
 
     references: element symbol -> eV/atom of the elemental reference at this level, corrections included
-    gases: the elements whose reference is taken from the literature since the engine is unreliable for them
+    tabulated: the elements whose reference is taken from the literature since the engine is unreliable for them
     """
 
     name: str
@@ -39,8 +40,14 @@ class Level:
     correction_scheme: str
     settings: Mapping[str, object]
     references: Mapping[str, float]
-    gases: tuple[str, ...]
+    tabulated: tuple[str, ...]
     note: str
+
+    @property
+    def settings_hash(self) -> str:
+        """SHA-256 of everything that makes this level another one."""
+        table = {**asdict(self), "settings": dict(self.settings), "references": dict(self.references)}
+        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
     def formation_energy(self, amounts: Mapping[int, int], corrected_energy: float) -> float:
         """Formation energy in eV/atom of a cell with `amounts` (atomic number -> atoms) and a corrected energy in eV.
@@ -68,7 +75,7 @@ def load_level(name: str) -> Level:
     if not path.is_file():
         raise NotFound(f"no level '{name}' ships with Motherlode; there are: {', '.join(shipped_levels())}")
     table = json.loads(path.read_text())
-    return Level(**{**table, "gases": tuple(table["gases"])})
+    return Level(**{**table, "tabulated": tuple(table["tabulated"])})
 
 
 def shipped_levels() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -24,6 +24,8 @@ class Level(Base):
     correction_scheme: Mapped[str]
     settings: Mapped[Json]
     references: Mapped[Json] = mapped_column(comment="element -> eV/atom")
+    tabulated: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="elements whose reference is from the literature")
+    note: Mapped[str]
     settings_hash: Mapped[str]
     created_at: Mapped[Now]
 

@@ -27,15 +27,6 @@ class Type(StrEnum):
     WORDS = "list of words"
 
 
-class Room(StrEnum):
-    """Which joins a field needs beyond structure, composition, prototype and source."""
-
-    CRYSTAL = "crystal"
-    HULL = "hull"
-    PREDICTION = "prediction"
-    SELECTION = "selection"
-
-
 EQUALITY = frozenset({"=", "!="})
 ORDER = EQUALITY | {"<", "<=", ">", ">="}
 WITHIN = frozenset({"CONTAINS", "STARTS", "ENDS"})
@@ -65,12 +56,16 @@ class Field:
     column: str
     description: str
     unit: str | None = None
-    room: Room = Room.CRYSTAL
     nullable: bool = False
     operators: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operators", OPERATORS[self.type])
+
+    @property
+    def table(self) -> str:
+        """Which table or join the column lies in."""
+        return self.column.partition(".")[0]
 
     @property
     def sorts(self) -> bool:
@@ -82,10 +77,9 @@ class Field:
         return f"{self.description} ({self.unit})" if self.unit else self.description
 
 
-def _energy(name: str, description: str, room: Room = Room.HULL) -> Field:
-    columns = {Room.HULL: "hull_state", Room.PREDICTION: "prediction", Room.SELECTION: "selection"}
-    column = name.removeprefix("predicted_") if room is Room.PREDICTION else name
-    return Field(name, Type.FLOAT, f"{columns[room]}.{column}", description, "eV/atom", room, nullable=True)
+def _energy(name: str, description: str, table: str = "hull_state") -> Field:
+    column = name.removeprefix("predicted_") if table == "prediction" else name
+    return Field(name, Type.FLOAT, f"{table}.{column}", description, "eV/atom", nullable=True)
 
 
 _TABLE = (
@@ -123,32 +117,27 @@ _TABLE = (
     Field("licence", Type.TEXT, "source.licence", "terms on which it may be passed on"),
     Field("origin", Type.TEXT, "structure.origin", "imported or generated"),
     Field("discovered_at", Type.TIMESTAMP, "structure.created_at", "when it entered the registry", "UTC"),
-    Field(
-        "level", Type.TEXT, "level.name", "level of theory of its energy; null: not labelled", None, Room.HULL, True
-    ),
+    Field("level", Type.TEXT, "level.name", "level of theory of its energy; null: not labelled", nullable=True),
     _energy("formation_energy_per_atom", "energy against the elements of its level"),
     _energy("e_above_hull", "distance to the convex hull that includes the entry; 0 = on it"),
     _energy("decomposition_energy", "energy against the hull of all other entries, polymorphs included; < 0 = stable"),
     _energy("phase_separation_energy", "energy against the hull without any entry of its own composition"),
-    Field("is_stable", Type.BOOLEAN, "hull_state.is_stable", "whether it is on the hull", None, Room.HULL, True),
-    _energy(
-        "predicted_formation_energy_per_atom", "median of the promoted model of the level", Room.PREDICTION
-    ),
+    Field("is_stable", Type.BOOLEAN, "hull_state.is_stable", "whether it is on the hull", nullable=True),
+    _energy("predicted_formation_energy_per_atom", "median of the promoted model of the level", "prediction"),
     Field(
         "spread",
         Type.FLOAT,
         "prediction.spread",
         "inter-quartile range of the ensemble's members; null where one member spoke",
         "eV/atom",
-        Room.PREDICTION,
         nullable=True,
     ),
     _energy(
         "predicted_decomposition_energy",
         "predicted energy against the hull as it was when a round selected it",
-        Room.SELECTION,
+        "selection",
     ),
-)  # fmt: skip
+)
 
 FIELDS: dict[str, Field] = {one.name: one for one in _TABLE}
 

@@ -198,8 +198,13 @@ def _syntax_error(text: str, error: UnexpectedInput) -> FilterError:
         start -= 1  # "==" is one slip, not a right and a wrong "="
     found = re.compile(r"\w+|[<>=!&|]+|.", flags=re.DOTALL).match(text, start)
     word = found.group() if found else ""
-    expected = set(getattr(error, "expected", None) or getattr(error, "allowed", None) or ())
-    return wrong(text, start, len(word), _explained(word, expected))
+    return wrong(text, start, len(word), _explained(word, _expected(error)))
+
+
+def _expected(error: UnexpectedInput) -> set[str]:
+    if isinstance(error, UnexpectedToken):
+        return {str(one) for one in error.accepts or error.expected}
+    return {str(one) for one in getattr(error, "allowed", None) or ()}
 
 
 def _explained(word: str, expected: set[str]) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from registry.errors import FilterError, NotFound
-from registry.models import Calculation, Composition, HullState, Level, Prototype, Structure
+from registry.models import Calculation, Composition, HullState, Level, Structure
 from registry.query import sql
 from registry.query.fields import FIELDS, Field, Type, named
 from registry.query.filter import Comparison, Filter, parse, write
@@ -134,7 +134,7 @@ def describe(
     names = [named(name).name for name in fields] if fields else list(FIELDS)
     statement = sql.described(names, question.past)
     rows = session.execute(statement, {**question.bound, "ids": list(ids)}).mappings()
-    described = {row["structure_id"]: _as_data(row, names) for row in rows}
+    described = {row["structure_id"]: _as_data(dict(row), names) for row in rows}
     return [described[one] for one in ids]
 
 
@@ -175,7 +175,7 @@ def hull_entries(session: Session, chemsys: str, level: str | None = None, as_of
         "level": name,
         "chemsys": "-".join(elements),
         "as_of": moment,
-        "entries": [_as_data(row, list(row)) for row in rows],
+        "entries": [_as_data(dict(row), [*row.keys()]) for row in rows],
     }
 
 
@@ -240,7 +240,7 @@ def _position(question: Question, cursor: str) -> tuple[bool, tuple[Any, int]]:
     try:
         fingerprint, value, structure_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         after = (_sort_value(question.sort, value), min(int(structure_id), LARGEST_ID))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise FilterError("this cursor is damaged: start again without it") from None
     if fingerprint != _fingerprint(question):
         raise FilterError("this cursor belongs to another filter, level or order: start again without it")
@@ -282,17 +282,15 @@ ENTRY: tuple[ColumnElement[Any], ...] = (
 
 
 def _entries(past: bool) -> Select[Any]:
-    return (
+    placed = (
         select(*ENTRY)
         .select_from(Composition)
         .join(Structure, Structure.composition_id == Composition.id)
         .join(Calculation, Calculation.initial_structure_id == Structure.id)
         .join(HullState, sql.placed(past))
-        .outerjoin(sql.Final, sql.Final.id == Calculation.final_structure_id)
-        .outerjoin(sql.FinalPrototype, sql.FinalPrototype.id == sql.Final.prototype_id)
-        .outerjoin(Prototype, Prototype.id == Structure.prototype_id)
-        .order_by(Composition.chemsys, HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
     )
+    order = (Composition.chemsys, HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
+    return sql.with_prototypes(placed).order_by(*order)
 
 
 SIDES = {"ancestors": ("child_id", "parent_id"), "descendants": ("parent_id", "child_id")}

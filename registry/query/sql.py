@@ -47,7 +47,7 @@ from registry.models import (
     Source,
     Structure,
 )
-from registry.query.fields import FIELDS, Field, Room, Type
+from registry.query.fields import FIELDS, Field, Type
 from registry.query.filter import And, Comparison, Filter, Has, Known, Length, Node, Not, Or, Value
 from registry.query.values import formula_amounts
 
@@ -125,13 +125,13 @@ COMPARED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def column_of(field: Field) -> Column:
-    """The expression of a field; valid within `joined` with the field's room."""
+    """The expression of a field; valid within `joined` with the field's table."""
     return COLUMNS[field.column]
 
 
-def matching(asked: Filter, rooms: set[Room], *selected: Column) -> Select[Any]:
+def matching(asked: Filter, tables: set[str], *selected: Column) -> Select[Any]:
     """SELECT the columns of every material that the filter finds, unordered."""
-    statement = joined(select(*selected), rooms | rooms_of(asked.root), past=asked.as_of is not None)
+    statement = joined(select(*selected), tables | tables_of(asked.root), past=asked.as_of is not None)
     statement = statement.where(Structure.origin != "relaxed", *_shortcuts(asked.root))
     return statement if asked.root is None else statement.where(condition(asked.root))
 
@@ -139,7 +139,7 @@ def matching(asked: Filter, rooms: set[Room], *selected: Column) -> Select[Any]:
 def page_of(asked: Filter, sort: Field, descending: bool, known: bool, after: tuple[Any, int] | None) -> Select[Any]:
     """One page of (structure id, sort value), by keyset: the materials with a sort value, or those without."""
     column = column_of(sort)
-    statement = matching(asked, {sort.room}, Structure.id.expression, column.label("sort_value"))
+    statement = matching(asked, {sort.table}, Structure.id.expression, column.label("sort_value"))
     if not known:
         statement = statement.where(column.is_(None)).order_by(Structure.id)
         return statement.where(Structure.id > after[1]) if after else statement
@@ -162,28 +162,40 @@ def described(names: list[str], past: bool) -> Select[Any]:
     columns += [column_of(one).label(one.name) for one in fields]
     if "external_ids" in names:
         columns.append(external_ids().label("external_ids"))
-    statement = joined(select(*columns), {one.room for one in fields}, past)
+    statement = joined(select(*columns), {one.table for one in fields}, past)
     return statement.where(Structure.id.in_(bindparam("ids", expanding=True)))
 
 
-def joined(statement: Select[Any], rooms: set[Room], past: bool) -> Select[Any]:
-    """FROM structure and whatever the rooms need; hull states as they stand, or as of the moment bound as `as_of`."""
-    statement = (
-        statement.select_from(Structure)
-        .join(Composition, Composition.id == Structure.composition_id)
-        .join(Source, Source.id == Structure.source_id)
-        .outerjoin(Prototype, Prototype.id == Structure.prototype_id)
-        .outerjoin(Calculation, _labelled())
+def joined(statement: Select[Any], tables: set[str], past: bool) -> Select[Any]:
+    """FROM structure and the tables asked for; hull states as they stand, or as of the moment bound as `as_of`.
+
+    Nothing is joined for nothing: past eight joins the planner stops looking for their best order.
+    """
+    statement = statement.select_from(Structure)
+    if "composition" in tables:
+        statement = statement.join(Composition, Composition.id == Structure.composition_id)
+    if "source" in tables:
+        statement = statement.join(Source, Source.id == Structure.source_id)
+    if tables & {"hull_state", "level", "prototype"}:
+        statement = statement.outerjoin(Calculation, _labelled())
+    if "level" in tables:
+        statement = statement.outerjoin(Level, Level.id == Calculation.level_id)
+    if "hull_state" in tables:
+        statement = statement.outerjoin(HullState, placed(past))
+    if "prototype" in tables:
+        statement = with_prototypes(statement)
+    if "prediction" in tables:
+        statement = statement.outerjoin(Guess, true())
+    return statement.outerjoin(Choice, true()) if "selection" in tables else statement
+
+
+def with_prototypes(statement: Select[Any]) -> Select[Any]:
+    """Join the structure types before and after the relaxation."""
+    return (
+        statement.outerjoin(Prototype, Prototype.id == Structure.prototype_id)
         .outerjoin(Final, Final.id == Calculation.final_structure_id)
         .outerjoin(FinalPrototype, FinalPrototype.id == Final.prototype_id)
     )
-    if Room.HULL in rooms:
-        statement = statement.outerjoin(Level, Level.id == Calculation.level_id).outerjoin(HullState, placed(past))
-    if Room.PREDICTION in rooms:
-        statement = statement.outerjoin(Guess, true())
-    if Room.SELECTION in rooms:
-        statement = statement.outerjoin(Choice, true())
-    return statement
 
 
 def placed(past: bool) -> Column:
@@ -233,17 +245,17 @@ def condition(node: Node) -> Column:
             return _comparison(FIELDS[name], comparison, value)
 
 
-def rooms_of(node: Node | None) -> set[Room]:
-    """Which rooms the fields of a tree lie in."""
+def tables_of(node: Node | None) -> set[str]:
+    """Which tables the fields of a tree lie in."""
     match node:
         case None:
             return set()
         case And(operands) | Or(operands):
-            return set().union(*map(rooms_of, operands))
+            return set().union(*map(tables_of, operands))
         case Not(operand):
-            return rooms_of(operand)
+            return tables_of(operand)
         case _:
-            return {FIELDS[node.field].room}
+            return {FIELDS[node.field].table}
 
 
 def conjuncts(node: Node | None) -> tuple[Node, ...]:

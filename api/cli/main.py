@@ -1,0 +1,84 @@
+"""The `lode` command. Nothing heavy is imported until a command needs it: `lode --help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+COMMANDS = {
+    "init": ("api.cli.server", "init", "Start the embedded PostgreSQL and bring its schema up to date."),
+    "up": ("api.cli.server", "up", "Start the embedded PostgreSQL."),
+    "down": ("api.cli.server", "down", "Stop the embedded PostgreSQL."),
+    "status": ("api.cli.server", "status", "What runs, what waits, what the registry holds."),
+    "doctor": ("api.cli.doctor", "doctor", "Check what this machine has and say what is missing."),
+    "import": ("api.cli.importing", "import_", "Bring crystals in from files."),
+    "generate": ("api.cli.work", "generate", "Propose candidates from the crystals in the registry."),
+    "score": ("api.cli.work", "score", "Score what has no prediction yet."),
+    "label": ("api.cli.work", "label", "Label what was selected."),
+    "place": ("api.cli.work", "place", "Place new labels on the hull."),
+    "worker": ("api.cli.work", "worker", "Daemons that do the work."),
+    "work": ("api.cli.work", "work", "The work that waits, runs or is dead."),
+    "query": ("api.cli.query", "query", "Find materials with a filter."),
+    "hull": ("api.cli.hull", "hull", "Convex hulls of chemical systems."),
+    "model": ("api.cli.model", "model", "Train, list and promote models."),
+    "predict": ("api.cli.predict", "predict", "Predict energies and stability of crystals in files."),
+    "campaign": ("api.cli.campaign", "campaign", "Discovery campaigns."),
+    "validate": ("api.cli.campaign", "validate", "Hold the registry against what is known."),
+    "demo": ("api.cli.demo", "demo", "A real discovery round on an own database, in one command."),
+    "serve": ("api.cli.serve", "serve", "Answer GraphQL over HTTP."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, _, help_text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="motherlode", prog_name="lode")
+def cli() -> None:
+    """Motherlode: a registry and discovery engine for inorganic materials."""
+
+
+def main() -> None:
+    """Run the command. Exit code 1 and one line for every error that its user can mend, 2 for a wrong call."""
+    _quiet_libraries()
+    from registry.errors import LodeError
+
+    try:
+        cli.main(prog_name="lode", standalone_mode=True)
+    except LodeError as error:
+        click.echo(f"lode: {error}", err=True)
+        sys.exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Threads, folders and warnings of libraries that read them from the environment when they are imported."""
+    from registry.threads import one_thread_each
+
+    one_thread_each()
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    import warnings
+
+    warnings.simplefilter("ignore")
+
+
+if __name__ == "__main__":
+    main()

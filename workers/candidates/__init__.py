@@ -1,0 +1,1 @@
+"""Proposals of new crystals. Pure: no database, no model."""

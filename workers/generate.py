@@ -1,0 +1,123 @@
+"""From the parents in the registry to candidates in it: nothing is stored twice, every way is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
+from registry.models import Duplicate, Funnel, Lineage, Structure
+from registry.states import Origin
+from workers.candidates.funnel import Funnel as Counts
+from workers.candidates.generation import Candidate, Parent, Settings, generate
+
+BATCH = 500
+MATCHER_WITHIN = 0.1  # fingerprint distance: the exact matcher is asked about near neighbours only
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What became of the candidates of one run."""
+
+    new: int
+    known: int
+    counts: Counts
+
+
+def generate_candidates(
+    session: Session,
+    parents: Sequence[int],
+    family: Sequence[str],
+    settings: Settings,
+    round_id: int,
+    progress: Callable[[int], None] = lambda _count: None,
+) -> Generated:
+    """Write the candidates of `parents` (structure ids) over the elements of `family`. Commit is the caller's."""
+    counts, index = Counts(), known_crystals(session)
+    new = known = 0
+    for batch in _batches(generate(_parents(session, parents), family, settings, counts), BATCH):
+        fresh = _store_batch(session, batch, index, round_id)
+        new, known = new + fresh, known + len(batch) - fresh
+        progress(len(batch))
+    counts.reject("already known", known)
+    write_funnel(session, round_id, counts)
+    return Generated(new, known, counts)
+
+
+def known_crystals(session: Session) -> DuplicateIndex[int]:
+    """Every crystal that was imported or proposed, first of its kind."""
+    index: DuplicateIndex[int] = DuplicateIndex(matcher_within=MATCHER_WITHIN)
+    doubled = select(Duplicate.structure_id)
+    query = select(Structure).where(Structure.origin != Origin.RELAXED, Structure.id.not_in(doubled))
+    for row in session.scalars(query.order_by(Structure.id).execution_options(yield_per=1000)):
+        index.add(row.id, crystal_of(row))
+    return index
+
+
+def write_funnel(session: Session, round_id: int, counts: Counts) -> None:
+    """Keep the counts of every rule with the round."""
+    rows = [
+        {"round_id": round_id, "stage": f"generate: {stage}", "rule": rule, "candidates": count}
+        for stage, rules in counts.as_dict().items()
+        for rule, count in rules.items()
+    ]
+    if rows:
+        session.execute(insert(Funnel).on_conflict_do_nothing(), rows)
+
+
+def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
+    query = select(Structure).where(Structure.id.in_(list(ids))).order_by(Structure.id)
+    for row in session.scalars(query).all():
+        yield Parent(row.id, crystal_of(row))
+
+
+def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[int], round_id: int) -> int:
+    """Store what is new; how many that is. Every candidate gets its lineage, to the crystal that stands for it."""
+    source = source_id(session, OWN)
+    places: list[tuple[int, str | None]] = []
+    fresh = 0
+    for candidate in batch:
+        identity = Identity(candidate.crystal)
+        twin = index.find_identity(identity)
+        if twin is None:
+            attributes = {"flags": list(candidate.flags)} if candidate.flags else {}
+            new = NewStructure(identity, Origin.GENERATED, source, attributes=attributes)
+            stored = store(session, [new])[0]
+            index.add_identity(stored.id, identity)
+            fresh += 1
+            places.append((stored.id, None))
+        else:
+            places.append(twin)
+    _store_lineage(session, batch, places, round_id)
+    return fresh
+
+
+def _store_lineage(
+    session: Session, batch: Sequence[Candidate], places: Iterable[tuple[int, str | None]], round_id: int
+) -> None:
+    rows = [
+        {
+            "child_id": child,
+            "parent_id": candidate.parent,
+            "operation": candidate.operation,
+            "arguments": candidate.arguments,
+            "probability": candidate.probability,
+            "rule": rule,
+            "round_id": round_id,
+        }
+        for candidate, (child, rule) in zip(batch, places, strict=True)
+        if child != candidate.parent
+    ]
+    if rows:
+        session.execute(insert(Lineage).on_conflict_do_nothing(), rows)
+
+
+def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
+    while batch := list(islice(candidates, size)):
+        yield batch

@@ -1,0 +1,185 @@
+"""The life of a daemon: rescue, enqueue, claim, work without a transaction, commit result and finish together.
+
+Every kind of work is a `Daemon`; this module knows nothing of what they do.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from registry import queue
+from registry.errors import LabelFailure, LeaseLost
+from registry.queue import Claim
+from registry.states import Kind
+from workers.retries import MAX_ATTEMPTS, retry_delay
+
+log = logging.getLogger("lode.worker")
+
+Commit = Callable[[Session], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A claim that was worked on: `write` stores its result in the session that also finishes the claim."""
+
+    claim: Claim
+    write: Commit
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A claim whose attempt failed: `write` stores what is known of the attempt."""
+
+    claim: Claim
+    failure: LabelFailure
+    write: Commit
+
+
+Outcome = Done | Failed
+
+
+class Daemon(Protocol):
+    """One kind of work. `prepare` reads rows in a short session; `work` runs long and holds no connection."""
+
+    kind: Kind
+    batch: int
+    lease_seconds: float
+
+    def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
+        """Yield an outcome for every claim as soon as it's there."""
+        ...
+
+
+@dataclass
+class Loop:
+    """Runs daemons until stopped or, with `drain`, until nothing of their kinds is left."""
+
+    engine: Engine
+    daemons: Sequence[Daemon]
+    poll_seconds: float = 2.0
+    drain: bool = False
+    on_outcome: Callable[[Outcome], None] = lambda _outcome: None
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Finish what is being worked on, give the rest back, and return from `run`."""
+        self._stop.set()
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT drain the daemon."""
+
+        def handler(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGINT, handler)
+
+    def run(self) -> None:
+        worker_id = queue.register(self.engine, [daemon.kind for daemon in self.daemons])
+        try:
+            while not self._stop.is_set():
+                if self._turn(worker_id) == 0 and self._idle():
+                    break
+        finally:
+            queue.retire(self.engine, worker_id)
+
+    def _turn(self, worker_id: int) -> int:
+        """One look at every kind; how many claims were worked on. A database that is away is waited for."""
+        try:
+            queue.rescue(self.engine, MAX_ATTEMPTS)
+            return sum(self._serve(daemon, worker_id) for daemon in self.daemons)
+        except OperationalError as error:
+            log.warning("the database is away, trying again: %s", error.orig)
+            self._stop.wait(self.poll_seconds)
+            return 1
+
+    def _idle(self) -> bool:
+        """True where a drain is over; otherwise sleeps until the next look."""
+        if self.drain and not any(queue.open_work(self.engine, daemon.kind) for daemon in self.daemons):
+            return True
+        self._stop.wait(self.poll_seconds if not self.drain else 0.2)
+        return False
+
+    def _serve(self, daemon: Daemon, worker_id: int) -> int:
+        queue.enqueue(self.engine, daemon.kind)
+        claims = queue.claim(self.engine, daemon.kind, worker_id, daemon.batch, daemon.lease_seconds)
+        if claims:
+            with Heart(self.engine, claims[0], worker_id, daemon.lease_seconds) as heart:
+                self._work(daemon, claims, heart)
+        return len(claims)
+
+    def _work(self, daemon: Daemon, claims: Sequence[Claim], heart: Heart) -> None:
+        """Store outcomes as they come. Whatever is left when the loop is stopped goes back unharmed."""
+        try:
+            for outcome in daemon.work(self.engine, claims, heart.check):
+                self._store(outcome)
+                if self._stop.is_set():
+                    break
+        except LeaseLost as lost:
+            log.warning("%s", lost)
+        finally:
+            queue.give_back(self.engine, claims[0].token)
+
+    def _store(self, outcome: Outcome) -> None:
+        try:
+            with Session(self.engine) as session, session.begin():
+                outcome.write(session)
+                _settle(session, outcome)
+        except LeaseLost as lost:
+            log.warning("%s", lost)
+            return
+        self.on_outcome(outcome)
+
+
+def _settle(session: Session, outcome: Outcome) -> None:
+    if isinstance(outcome, Done):
+        queue.finish(session, outcome.claim)
+        return
+    failure = outcome.failure
+    delay = retry_delay(failure.error_class, outcome.claim.attempts)
+    queue.fail(session, outcome.claim, failure.error_class, str(failure), delay)
+
+
+class Heart:
+    """Beats for a batch of claims from a thread of its own, at a third of the lease."""
+
+    def __init__(self, engine: Engine, claim: Claim, worker_id: int, lease_seconds: float) -> None:
+        self._engine, self._claim, self._worker_id = engine, claim, worker_id
+        self._lease_seconds = lease_seconds
+        self._stop = threading.Event()
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise LeaseLost once no beat went through for a whole lease: the row may be another's by now."""
+        if time.monotonic() - self._last > self._lease_seconds:
+            raise LeaseLost(f"{self._claim.kind} {self._claim.subject_id}: no beat reached the database for a lease")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._lease_seconds / 3):
+            try:
+                queue.beat(self._engine, self._claim.token, self._worker_id, self._lease_seconds)
+                self._last = time.monotonic()
+            except OperationalError as error:
+                log.warning("a beat didn't reach the database: %s", error.orig)

@@ -1,0 +1,161 @@
+"""Which candidates deserve a label: pure rules over predicted energies and the hull as it stands.
+
+Two kinds of candidates share a budget. A *first* is the lowest candidate of a composition that has no label yet. A
+*rival* is another structure of a composition whose labels came out near the hull: without rivals a label says that a
+compound exists, not in which structure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from registry.crystal import Floats
+from registry.hull.geometry import Hull, compute_hull
+from registry.hull.phases import Entry
+
+
+@dataclass(frozen=True)
+class Option:
+    """A scored candidate. `energy`: predicted formation energy in eV/atom at the hull's level."""
+
+    structure_id: int
+    formula: str
+    amounts: Mapping[int, int]
+    energy: float
+
+
+@dataclass(frozen=True)
+class LabelledComposition:
+    """What labels say of a composition, in eV/atom.
+
+    energy: the lowest labelled formation energy; e_above_hull: of that label
+    residual: mean of label minus prediction over its labelled candidates
+    """
+
+    energy: float
+    e_above_hull: float
+    residual: float
+
+
+@dataclass(frozen=True)
+class Rules:
+    """threshold, window: eV/atom. rival_share: of the budget. per_composition: rivals of one composition at a time."""
+
+    budget: int
+    threshold: float = 0.05  # predicted decomposition energy, as in the paper
+    window: float = 0.10  # a rival's predicted energy above the lowest label of its composition
+    rival_share: float = 0.5
+    per_composition: int = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen candidate and its predicted decomposition energy against the hull as it stood, eV/atom."""
+
+    structure_id: int
+    decomposition_energy: float
+
+
+def shifted(options: Iterable[Option], labelled: Mapping[str, LabelledComposition]) -> list[Option]:
+    """Move the predictions of a labelled composition by its residual: polymorphs share most of a model's error."""
+    return [
+        replace(option, energy=option.energy + labelled[option.formula].residual)
+        if option.formula in labelled
+        else option
+        for option in options
+    ]
+
+
+def decomposition_energies(options: Sequence[Option], entries: Sequence[Entry]) -> Floats:
+    """(n,) eV/atom: predicted energy minus the hull of the entries; negative = predicted stable, by how much."""
+    energies = np.array([option.energy for option in options], dtype=np.float64)
+    return Hull(entries).decomposition_energies([option.amounts for option in options], energies)
+
+
+def depths_among_rivals(options: Sequence[Option], entries: Sequence[Entry]) -> dict[str, float]:
+    """Composition -> decomposition energy of its lowest option on the hull completed with all other lowest options.
+
+    Before the binaries of a family are labelled every ternary seems deep; completing the hull with predictions ranks
+    a compound by what would compete with it once they are.
+    """
+    lowest = {option.formula: option for option in sorted(options, key=lambda one: -one.energy)}
+    start = 1 + max((int(entry.key) for entry in entries), default=0)
+    keys = dict(enumerate(lowest.values(), start))
+    proposed = [Entry(key, option.amounts, option.energy) for key, option in keys.items()]
+    solution = compute_hull([*entries, *proposed])
+    depths = {option.formula: solution[key].decomposition_energy for key, option in keys.items() if key in solution}
+    return {formula: depth for formula, depth in depths.items() if depth is not None}
+
+
+def choose(
+    options: Sequence[Option],
+    entries: Sequence[Entry],
+    labelled: Mapping[str, LabelledComposition],
+    rules: Rules,
+) -> list[Choice]:
+    """Up to `budget` unlabelled options, firsts by depth among rivals, rivals by predicted energy; both interleaved."""
+    options = shifted([option for option in options if len(option.amounts) > 1], labelled)
+    if not options:
+        return []
+    energies = dict(zip((o.structure_id for o in options), decomposition_energies(options, entries), strict=True))
+    firsts = _firsts(options, entries, energies, labelled, rules)
+    rivals = _rivals(options, labelled, rules)
+    chosen = _interleaved(firsts, rivals, rules)
+    return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
+
+
+def promising(
+    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 8
+) -> list[Choice]:
+    """The `count` options worth the whole ensemble: compositions by depth among rivals, each with its lowest options."""
+    options = [option for option in options if len(option.amounts) > 1]
+    if not options:
+        return []
+    energies = dict(zip((o.structure_id for o in options), decomposition_energies(options, entries), strict=True))
+    depths = depths_among_rivals(options, entries)
+    families = _by_formula(options)
+    ordered = sorted(families, key=lambda formula: (depths.get(formula, np.inf), formula))
+    chosen = [option for formula in ordered for option in families[formula][:per_composition]][:count]
+    return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
+
+
+def _firsts(
+    options: Sequence[Option],
+    entries: Sequence[Entry],
+    energies: Mapping[int, float],
+    labelled: Mapping[str, LabelledComposition],
+    rules: Rules,
+) -> list[Option]:
+    lowest = {formula: family[0] for formula, family in _by_formula(options).items() if formula not in labelled}
+    depths = depths_among_rivals(options, entries)
+    eligible = [option for option in lowest.values() if energies[option.structure_id] <= rules.threshold]
+    return sorted(eligible, key=lambda option: (depths.get(option.formula, np.inf), option.structure_id))
+
+
+def _rivals(options: Sequence[Option], labelled: Mapping[str, LabelledComposition], rules: Rules) -> list[Option]:
+    found: list[tuple[float, Option]] = []
+    for formula, family in _by_formula(options).items():
+        known = labelled.get(formula)
+        if known is not None and known.e_above_hull <= rules.threshold:
+            close = [option for option in family if option.energy - known.energy <= rules.window]
+            found += [(option.energy - known.energy, option) for option in close[: rules.per_composition]]
+    return [option for _, option in sorted(found, key=lambda pair: (pair[0], pair[1].structure_id))]
+
+
+def _interleaved(firsts: Sequence[Option], rivals: Sequence[Option], rules: Rules) -> list[Option]:
+    """Shares of the budget; what one kind leaves over goes to the other."""
+    of_rivals = min(len(rivals), max(round(rules.budget * rules.rival_share), rules.budget - len(firsts)))
+    of_firsts = min(len(firsts), rules.budget - of_rivals)
+    return [*firsts[:of_firsts], *rivals[:of_rivals]]
+
+
+def _by_formula(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Formula -> its options, lowest first."""
+    families: defaultdict[str, list[Option]] = defaultdict(list)
+    for option in sorted(options, key=lambda one: (one.energy, one.structure_id)):
+        families[option.formula].append(option)
+    return dict(families)

@@ -1,0 +1,90 @@
+"""The scoring daemons: formation energies of candidates by the promoted model.
+
+`score` asks one member about the candidate as it stands; `refine` asks the whole ensemble over the volume scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.crystal import Crystal
+from registry.errors import LabelFailure
+from registry.ingest import crystals
+from registry.models import Model, Prediction
+from registry.queue import Claim
+from registry.states import ErrorClass, Kind, Stage
+from workers.loop import Done, Failed, Outcome
+
+if TYPE_CHECKING:
+    from predictors.ensemble import Ensemble, Predictions
+
+
+class ScoreDaemon:
+    """Scores in batches; a model is loaded once."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.kind = Kind.SCORE if stage is Stage.SINGLE else Kind.REFINE
+        self.batch = 512 if stage is Stage.SINGLE else 32
+        self.lease_seconds = 120.0
+        self._ensembles: dict[int, Ensemble] = {}
+
+    def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
+        for model_id in sorted({claim.target_id for claim in claims}):
+            yield from self._predict(engine, model_id, [claim for claim in claims if claim.target_id == model_id], beat)
+
+    def _predict(
+        self, engine: Engine, model_id: int, claims: Sequence[Claim], beat: Callable[[], None]
+    ) -> Iterator[Outcome]:
+        with Session(engine) as session:
+            found = crystals(session, [claim.subject_id for claim in claims])
+            ensemble = self._ensemble(session, model_id)
+        beat()
+        predictions = self._ask(ensemble, [found[claim.subject_id] for claim in claims])
+        for index, claim in enumerate(claims):
+            if index in predictions.refused:
+                failure = LabelFailure(ErrorClass.UNSUPPORTED_ELEMENT, predictions.refused[index])
+                yield Failed(claim, failure, _nothing)
+            else:
+                yield Done(claim, partial(_write, self._row(claim, predictions, index)))
+
+    def _ask(self, ensemble: Ensemble, candidates: Sequence[Crystal]) -> Predictions:
+        if self.stage is Stage.SINGLE:
+            return ensemble.predict(candidates, members=1)
+        return ensemble.predict(candidates, volume_scan=True)
+
+    def _row(self, claim: Claim, predictions: Predictions, index: int) -> dict[str, object]:
+        return {
+            "structure_id": claim.subject_id,
+            "model_id": claim.target_id,
+            "stage": self.stage.value,
+            "formation_energy_per_atom": float(predictions.energy[index]),
+            "spread": None if self.stage is Stage.SINGLE else float(predictions.spread[index]),
+            "members": np.asarray(predictions.member_energies[index], dtype=float).tolist(),
+            "volume_factor": float(predictions.volume_factor[index]),
+        }
+
+    def _ensemble(self, session: Session, model_id: int) -> Ensemble:
+        if model_id not in self._ensembles:
+            from predictors.checkpoint import load_model
+            from predictors.cpu import tune_cpu
+
+            tune_cpu(1)
+            self._ensembles[model_id] = load_model(Path(session.get_one(Model, model_id).path))
+        return self._ensembles[model_id]
+
+
+def _write(row: dict[str, object], session: Session) -> None:
+    session.execute(insert(Prediction).values(**row).on_conflict_do_nothing())
+
+
+def _nothing(_session: Session) -> None:
+    """A refused crystal leaves its reason in the row of work."""

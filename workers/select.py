@@ -1,0 +1,132 @@
+"""What a round labels next, and what it labels first. Refuses a model whose level is not the hull's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.errors import LevelMismatch, NotFound
+from registry.hull.store import level_entries
+from registry.identity.composition import ATOMIC_NUMBERS
+from registry.models import Level, Model, Selection
+from registry.states import Purpose, Stage
+from workers.ranking import Choice, LabelledComposition, Option, Rules, choose, promising
+
+OPTIONS = """
+SELECT structure.id AS structure_id, composition.reduced_formula AS formula, composition.elements,
+       composition.amounts, prediction.formation_energy_per_atom AS energy
+FROM prediction
+JOIN structure ON structure.id = prediction.structure_id
+JOIN composition ON composition.id = structure.composition_id
+WHERE prediction.model_id = :model AND prediction.stage = :stage
+  AND NOT EXISTS (
+    SELECT FROM selection
+    WHERE selection.structure_id = structure.id AND selection.level_id = :level
+      AND selection.purpose IN ('label', 'reference'))
+ORDER BY structure.id
+"""
+
+LABELLED = """
+SELECT composition.reduced_formula AS formula, hull_state.formation_energy_per_atom AS energy,
+       hull_state.e_above_hull, prediction.formation_energy_per_atom AS predicted
+FROM hull_state
+JOIN calculation ON calculation.id = hull_state.calculation_id
+JOIN structure ON structure.id = calculation.final_structure_id
+JOIN composition ON composition.id = structure.composition_id
+LEFT JOIN prediction ON prediction.structure_id = calculation.initial_structure_id
+     AND prediction.model_id = :model AND prediction.stage = 'ensemble'
+WHERE hull_state.level_id = :level AND hull_state.valid_to IS NULL
+"""
+
+
+def promoted_model(session: Session, level_id: int) -> Model:
+    """The model that scores for a level. Raises NotFound."""
+    model = session.scalar(sa.select(Model).where(Model.level_id == level_id, Model.promoted))
+    if model is None:
+        name = session.get_one(Level, level_id).name
+        raise NotFound(f"no model is promoted for level '{name}': run `lode model promote NAME`")
+    return model
+
+
+def check_level(session: Session, model: Model, level_id: int) -> None:
+    """Raises LevelMismatch unless the model predicts at the hull's level."""
+    if model.level_id != level_id:
+        names = [session.get_one(Level, one).name for one in (model.level_id, level_id)]
+        raise LevelMismatch(f"model '{model.name}' predicts at level '{names[0]}', the hull is of level '{names[1]}'")
+
+
+def select_references(session: Session, round_id: int, level_id: int, family: Sequence[str], max_sites: int) -> int:
+    """Pick the imported crystals within the family: the competing phases that are labelled before anything else."""
+    query = sa.text(
+        "SELECT structure.id FROM structure JOIN composition ON composition.id = structure.composition_id"
+        " WHERE origin = 'imported' AND nsites <= :sites AND composition.elements <@ :family ORDER BY nsites, structure.id"
+    ).bindparams(sa.bindparam("family", type_=sa.ARRAY(sa.Text)))
+    ids = session.scalars(query, {"sites": max_sites, "family": list(family)}).all()
+    return _store(session, round_id, level_id, Purpose.REFERENCE, None, [Choice(one, float("nan")) for one in ids])
+
+
+def select_refine(session: Session, round_id: int, level_id: int, count: int, model: Model | None = None) -> int:
+    """Pick the candidates that the whole ensemble shall look at."""
+    model = model or promoted_model(session, level_id)
+    check_level(session, model, level_id)
+    options = _options(session, model, level_id, Stage.SINGLE)
+    chosen = promising(options, level_entries(session, level_id).entries, count)
+    return _store(session, round_id, level_id, Purpose.REFINE, model, chosen)
+
+
+def select_labels(session: Session, round_id: int, level_id: int, rules: Rules, model: Model | None = None) -> int:
+    """Pick the candidates to label next, by predicted decomposition energy against the hull as it stands."""
+    model = model or promoted_model(session, level_id)
+    check_level(session, model, level_id)
+    options = _options(session, model, level_id, Stage.ENSEMBLE)
+    entries = level_entries(session, level_id).entries
+    chosen = choose(options, entries, _labelled(session, model, level_id), rules)
+    return _store(session, round_id, level_id, Purpose.LABEL, model, chosen)
+
+
+def _options(session: Session, model: Model, level_id: int, stage: Stage) -> list[Option]:
+    rows = session.execute(sa.text(OPTIONS), {"model": model.id, "stage": stage.value, "level": level_id})
+    return [Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy) for row in rows]
+
+
+def _amounts(elements: Sequence[str], amounts: Sequence[int]) -> dict[int, int]:
+    return {ATOMIC_NUMBERS[element]: count for element, count in zip(elements, amounts, strict=True)}
+
+
+def _labelled(session: Session, model: Model, level_id: int) -> dict[str, LabelledComposition]:
+    rows: defaultdict[str, list[sa.Row[tuple[object, ...]]]] = defaultdict(list)
+    for row in session.execute(sa.text(LABELLED), {"model": model.id, "level": level_id}):
+        rows[row.formula].append(row)
+    return {formula: _summary(of_formula) for formula, of_formula in rows.items()}
+
+
+def _summary(rows: Sequence[sa.Row[tuple[object, ...]]]) -> LabelledComposition:
+    lowest = min(rows, key=lambda row: row.energy)
+    residuals = [row.energy - row.predicted for row in rows if row.predicted is not None]
+    return LabelledComposition(
+        lowest.energy, lowest.e_above_hull, sum(residuals) / len(residuals) if residuals else 0.0
+    )
+
+
+def _store(
+    session: Session, round_id: int, level_id: int, purpose: Purpose, model: Model | None, chosen: Sequence[Choice]
+) -> int:
+    rows = [
+        {
+            "round_id": round_id,
+            "structure_id": choice.structure_id,
+            "level_id": level_id,
+            "purpose": purpose.value,
+            "model_id": model.id if model else None,
+            "rank": rank,
+            "predicted_decomposition_energy": None if model is None else choice.decomposition_energy,
+        }
+        for rank, choice in enumerate(chosen, 1)
+    ]
+    if rows:
+        session.execute(insert(Selection).on_conflict_do_nothing(), rows)
+    return len(rows)
