@@ -81,6 +81,14 @@ def run_round(
     return Outcome(round_id, references, generated.new, refined, selected)
 
 
+def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
+    """A round that only generates candidates."""
+    round_id = _open_round(engine, level_id, settings)
+    generated = _generate(engine, round_id, settings, report)
+    _close_round(engine, round_id)
+    return generated
+
+
 def _label_in_batches(
     engine: Engine,
     round_id: int,

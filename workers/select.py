@@ -52,6 +52,15 @@ def promoted_model(session: Session, level_id: int) -> Model:
     return model
 
 
+def named_model(session: Session, name: str) -> Model:
+    """A model by its name. Raises NotFound."""
+    model = session.scalar(sa.select(Model).where(Model.name == name))
+    if model is None:
+        known = ", ".join(session.scalars(sa.select(Model.name).order_by(Model.name))) or "none yet"
+        raise NotFound(f"no model '{name}' in this registry (there are: {known})")
+    return model
+
+
 def check_level(session: Session, model: Model, level_id: int) -> None:
     """Raises LevelMismatch unless the model predicts at the hull's level."""
     if model.level_id != level_id:

@@ -506,12 +506,26 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_selection_round_id_purpose_rank"), "selection", ["round_id", "purpose", "rank"], unique=False
     )
+    op.create_table(
+        "validation",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("round_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("summary", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("rows", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_validation_round_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_validation")),
+    )
+    op.create_index(op.f("ix_validation_round_id"), "validation", ["round_id"], unique=False)
     op.execute((resources.files("registry") / "views" / "work.sql").read_text())
 
 
 def downgrade() -> None:
     for view in ("material", "unplaced", "entry", "unlabelled", "unrefined", "unscored"):
         op.execute(f"DROP VIEW {view}")
+    op.drop_index(op.f("ix_validation_round_id"), table_name="validation")
+    op.drop_table("validation")
     op.drop_index(op.f("ix_selection_round_id_purpose_rank"), table_name="selection")
     op.drop_table("selection")
     op.drop_index(op.f("ix_prediction_model_id_stage_structure_id"), table_name="prediction")

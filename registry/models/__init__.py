@@ -2,7 +2,7 @@
 
 from registry.models.base import Base
 from registry.models.calculation import Calculation, Level
-from registry.models.campaign import Campaign, Funnel, Round, Selection
+from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
 from registry.models.hull import HullEvent, HullState
 from registry.models.material import (
     Composition,
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "Structure",
     "TrainingSet",
+    "Validation",
     "Work",
     "Worker",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.base import Base, Id, Json, Now, one_of
@@ -70,3 +70,16 @@ class Funnel(Base):
     stage: Mapped[str] = mapped_column(primary_key=True)
     rule: Mapped[str] = mapped_column(primary_key=True)
     candidates: Mapped[int]
+
+
+class Validation(Base):
+    """What a comparison of a round with outside knowledge found (`lode validate NAME`)."""
+
+    __tablename__ = "validation"
+
+    id: Mapped[Id]
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"), index=True)
+    name: Mapped[str]
+    summary: Mapped[Json]
+    rows: Mapped[list[dict[str, object]]] = mapped_column(JSONB)
+    created_at: Mapped[Now]

@@ -71,7 +71,6 @@ JOIN composition ON composition.id = structure.composition_id
 JOIN source ON source.id = structure.source_id
 LEFT JOIN prototype ON prototype.id = structure.prototype_id
 LEFT JOIN calculation ON calculation.initial_structure_id = structure.id AND calculation.state = 'converged'
-     AND calculation.task = 'relax'
 LEFT JOIN level ON level.id = calculation.level_id
 LEFT JOIN structure AS final_structure ON final_structure.id = calculation.final_structure_id
 LEFT JOIN prototype AS final_prototype ON final_prototype.id = final_structure.prototype_id

@@ -1,0 +1,101 @@
+"""lode import."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.output import as_json, print_json, progress
+
+if TYPE_CHECKING:
+    from registry.imports import ImportReport
+    from registry.ingest import SourceTerms
+
+
+@click.command(name="import")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--prototypes", is_flag=True, help="The experimental AFLOW prototypes that ship with pymatgen.")
+@click.option("--level", help="Keep the energies that the records bring, at this level of their own.")
+@click.option("--source", "source", default="user", show_default=True, help="Where the crystals come from.")
+@click.option("--licence", default="unknown", show_default=True)
+@click.option("--citation", default="", help="Whom to cite for them.")
+@click.option("--non-commercial", is_flag=True, help="The licence forbids commercial use.")
+@as_json
+def import_(
+    files: tuple[Path, ...],
+    prototypes: bool,
+    level: str | None,
+    source: str,
+    licence: str,
+    citation: str,
+    non_commercial: bool,
+    as_json: bool,
+) -> None:
+    """Bring crystals in from CIF, POSCAR, extxyz, pymatgen JSON or parquet FILES.
+
+    Each file is one transaction. A record that can't be stored is named with its reason, and the others go in;
+    the exit code is 1 then.
+    """
+    from registry.errors import SettingsError
+    from registry.imports import ImportReport, counted
+    from registry.ingest import SourceTerms
+
+    if not files and not prototypes:
+        raise SettingsError("nothing to import: name FILES, or --prototypes")
+    terms = SourceTerms(source, licence, citation, non_commercial)
+    report, complaints = ImportReport(), 0
+    for path in files:
+        complaints += _import_one(path, level, terms, report)
+    if prototypes:
+        _import_prototypes(report)
+    print_json(counted(report)) if as_json else _print(report)
+    if report.refused or complaints:
+        sys.exit(1)
+
+
+def _import_one(path: Path, level: str | None, terms: SourceTerms, report: ImportReport) -> int:
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from registry.errors import LodeError
+    from registry.imports import import_file
+
+    done = 0
+    try:
+        with Session(open_registry()) as session, session.begin(), progress() as advance:
+
+            def count(records: int) -> None:
+                nonlocal done
+                done += records
+                advance(f"reading {path.name}", done, 0)
+
+            report.add(import_file(session, path, level, terms, count))
+    except LodeError as error:
+        click.echo(f"lode: {error}", err=True)
+        return 1
+    return 0
+
+
+def _import_prototypes(report: ImportReport) -> None:
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from registry.importers.prototypes import CITATION, SOURCE, read_prototypes
+    from registry.imports import Importer
+    from registry.ingest import SourceTerms
+
+    terms = SourceTerms(SOURCE, "MIT (as shipped in pymatgen)", CITATION)
+    with Session(open_registry()) as session, session.begin():
+        report.add(Importer(session, terms).store(read_prototypes(), lambda _count: None))
+
+
+def _print(report: ImportReport) -> None:
+    for bad in report.refused:
+        click.echo(f"lode: {bad.record}: {bad.reason}", err=True)
+    click.echo(
+        f"{report.read} read, {report.imported} imported, {report.duplicates} duplicates, {len(report.refused)} refused"
+    )

@@ -1,0 +1,145 @@
+"""lode model relabel | train | list | promote | register."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.database import DEFAULT_LEVEL
+from api.cli.output import as_json, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from registry.crystal import Crystal
+
+
+@click.group()
+def model() -> None:
+    """Train, list and promote models."""
+
+
+@model.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option("--level", default=DEFAULT_LEVEL, show_default=True)
+@click.option("--max-sites", default=20, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it.")
+def relabel(file: Path, level: str, max_sites: int, out: Path) -> None:
+    """Bring the crystals of FILE to a level by single points: a training table OUT.parquet. Resumes where it stopped."""
+    from registry.hull.levels import load_level
+    from workers.engines.base import engine_named
+    from workers.relabel import relabel as run
+    from workers.relabel import with_targets
+
+    of = load_level(level)
+    done = 0
+    with progress() as advance:
+
+        def count(records: int) -> None:
+            nonlocal done
+            done += records
+            advance(f"single points with {of.engine}", done, 0)
+
+        run(_records(file, max_sites), engine_named(of.engine), out, count)
+    table = with_targets(out, of)
+    table.to_parquet(out.with_suffix(".parquet"))
+    click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
+
+
+def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
+    from registry.identity.composition import Composition
+    from registry.importers.files import read_file
+    from registry.importers.record import ImportedRecord
+
+    for record in read_file(file):
+        if not isinstance(record, ImportedRecord):
+            click.echo(f"lode: {record}", err=True)
+        elif record.crystal.nsites <= max_sites:
+            formula = str(record.metadata.get("formula") or Composition.of(record.crystal.amounts).reduced_formula)
+            yield record.record, formula, record.crystal
+
+
+@model.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--name", required=True, help="Name of the model in the registry.")
+@click.option("--level", default=DEFAULT_LEVEL, show_default=True, help="Level of the targets in DATA.")
+@click.option("--members", default=4, show_default=True, type=click.IntRange(1, 100))
+@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Members trained at a time, one core each.")
+@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out, one a line.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and model.  [default: runs/NAME]")
+@click.option("--no-registry", is_flag=True, help="Only write the model's folder.")
+def train(
+    data: Path, name: str, level: str, members: int, epochs: int, jobs: int, exclude: Path | None, out: Path | None,
+    no_registry: bool,
+) -> None:  # fmt: skip
+    """Train an ensemble on DATA: parquet with formula, lattice, numbers, frac_coords, target (eV/atom at the level).
+
+    Interrupted or killed, the same command goes on from the last epoch of each member.
+    """
+    from workers.train import Plan
+    from workers.train import train as run
+
+    excluded = tuple(exclude.read_text().split()) if exclude else ()
+    plan = Plan(data, out or Path("runs") / name, level, members, epochs, excluded)
+    with progress() as advance:
+        folder = run(plan, jobs, advance)
+    click.echo(f"the model is in {folder}")
+    if not no_registry:
+        _register(name, folder)
+
+
+@model.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+def register(name: str, folder: Path) -> None:
+    """Write the model in FOLDER into the registry as NAME."""
+    _register(name, folder)
+
+
+def _register(name: str, folder: Path) -> None:
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from workers.train import register as run
+
+    with Session(open_registry()) as session, session.begin():
+        run(session, name, folder)
+    click.echo(f"registered as {name}; `lode model promote {name}` makes it the one that scores")
+
+
+@model.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """The models of the registry."""
+    import sqlalchemy as sa
+
+    from api.cli.database import open_registry
+
+    query = sa.text(
+        "SELECT model.name, level.name AS level, members, promoted, metrics, checkpoint_sha256, code_version,"
+        " model.created_at FROM model JOIN level ON level.id = level_id ORDER BY model.id"
+    )
+    with open_registry().connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        row["test_mae"] = row["metrics"].get("test_mae")
+    print_table(rows, ["name", "level", "members", "promoted", "test_mae", "created_at"])
+
+
+@model.command()
+@click.argument("name")
+def promote(name: str) -> None:
+    """Make NAME the model that scores for its level."""
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from workers.train import promote as run
+
+    with Session(open_registry()) as session, session.begin():
+        run(session, name)
+    click.echo(f"{name} scores from now on")

@@ -1,0 +1,171 @@
+"""Files into the registry: one transaction a file, every refused record with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.errors import BadRecord, LevelMismatch, LodeError
+from registry.hull.levels import Level, shipped_levels
+from registry.hull.store import ensure_level
+from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.importers.files import read_file
+from registry.importers.record import ImportedEnergy, ImportedRecord
+from registry.ingest import NewStructure, SourceTerms, Stored, crystal_of, source_id, store
+from registry.models import Calculation, Composition, Duplicate, Import, Structure
+from registry.states import CalculationState, Origin, Task
+
+BATCH = 500
+
+
+@dataclass
+class ImportReport:
+    """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it."""
+
+    read: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    refused: list[BadRecord] = field(default_factory=list)
+
+    def add(self, other: ImportReport) -> None:
+        self.read += other.read
+        self.imported += other.imported
+        self.duplicates += other.duplicates
+        self.refused += other.refused
+
+
+@dataclass
+class Importer:
+    """Stores records of one source in one session; `level_id` takes the energies that records bring."""
+
+    session: Session
+    terms: SourceTerms
+    level_id: int | None = None
+    report: ImportReport = field(default_factory=ImportReport)
+
+    def __post_init__(self) -> None:
+        self._source = source_id(self.session, self.terms)
+
+    def store(self, records: Iterable[ImportedRecord | BadRecord], progress: Callable[[int], None]) -> ImportReport:
+        """Store what can be, in batches; commit is the caller's."""
+        batch: list[ImportedRecord] = []
+        for record in records:
+            self.report.read += 1
+            if isinstance(record, BadRecord):
+                self.report.refused.append(record)
+            else:
+                batch.append(record)
+            if len(batch) == BATCH:
+                self._store_batch(batch)
+                progress(len(batch))
+                batch = []
+        self._store_batch(batch)
+        progress(len(batch))
+        return self.report
+
+    def _store_batch(self, batch: list[ImportedRecord]) -> None:
+        identities = [Identity(record.crystal) for record in batch]
+        known = self._known({identity.formula for identity in identities})
+        twins = [known.find_identity(identity) for identity in identities]
+        new = [
+            NewStructure(identity, Origin.IMPORTED, self._source, record.external_ids, record.metadata)
+            for identity, record in zip(identities, batch, strict=True)
+        ]
+        for record, identity, place, twin in zip(batch, identities, store(self.session, new), twins, strict=True):
+            self._link(place, twin or known.find_identity(identity), known, identity)
+            if record.energy is not None and self.level_id is not None:
+                self._store_energy(place, record.energy)
+
+    def _link(
+        self, place: Stored, twin: tuple[int, str] | None, known: DuplicateIndex[int], identity: Identity
+    ) -> None:
+        if place.new and twin is None:
+            known.add_identity(place.id, identity)
+            self.report.imported += 1
+            return
+        self.report.duplicates += 1
+        if place.new and twin is not None:
+            self.session.add(Duplicate(structure_id=place.id, same_as_id=twin[0], rule=twin[1]))
+
+    def _known(self, formulas: set[str]) -> DuplicateIndex[int]:
+        query = (
+            sa.select(Structure)
+            .join(Composition, Composition.id == Structure.composition_id)
+            .where(Composition.reduced_formula.in_(formulas), Structure.origin != Origin.RELAXED)
+            .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
+            .order_by(Structure.id)
+        )
+        index: DuplicateIndex[int] = DuplicateIndex()
+        for row in self.session.scalars(query):
+            index.add(row.id, crystal_of(row))
+        return index
+
+    def _store_energy(self, place: Stored, energy: ImportedEnergy) -> None:
+        values = {
+            "level_id": self.level_id,
+            "initial_structure_id": place.id,
+            "final_structure_id": place.id,
+            "task": Task.STATIC,
+            "state": CalculationState.CONVERGED,
+            "energy": energy.total,
+            "correction": energy.correction,
+            "settings": {"run_type": energy.run_type, **dict(energy.parameters)},
+            "engine_version": "imported",
+            "attempt": 1,
+            "node": "imported",
+        }
+        self.session.execute(insert(Calculation).values(**values).on_conflict_do_nothing())
+
+
+def import_file(
+    session: Session, path: Path, level: str | None, terms: SourceTerms, progress: Callable[[int], None]
+) -> ImportReport:
+    """Read a file into the session. Raises LodeError if this very file is there already; commit is the caller's."""
+    level_id = _level_id(session, level) if level else None
+    digest = _sha256(path)
+    if digest is not None:
+        _refuse_second_time(session, path, digest, level_id)
+    report = Importer(session, terms, level_id).store(read_file(path), progress)
+    if digest is not None and len(report.refused) < report.read:
+        counts = {"read": report.read, "imported": report.imported, "duplicates": report.duplicates}
+        counts["refused"] = len(report.refused)
+        session.add(Import(name=path.name, sha256=digest, level_id=level_id, counts=dict(counts)))
+    return report
+
+
+def _level_id(session: Session, name: str) -> int:
+    """A level of imported energies, made where it is missing. Raises LevelMismatch for a level that is computed here."""
+    if name in shipped_levels():
+        raise LevelMismatch(
+            f"level '{name}' holds only energies computed by its own engine: choose another --level for imported ones"
+        )
+    note = "energies as imported; elemental references are the lowest imported elemental entries"
+    return ensure_level(session, Level(name, "imported", "as imported", "as imported", {}, {}, (), note))
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None  # the reader says what is wrong
+
+
+def _refuse_second_time(session: Session, path: Path, digest: str, level_id: int | None) -> None:
+    same_level = Import.level_id.is_not_distinct_from(level_id)
+    row = session.scalar(sa.select(Import).where(Import.sha256 == digest, same_level))
+    if row is not None:
+        raise LodeError(f"{path}: imported before, as {row.name} on {row.finished_at:%Y-%m-%d %H:%M}; nothing to do")
+
+
+def counted(report: ImportReport) -> dict[str, object]:
+    """The report in the words of `lode import --json`."""
+    refused = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
+    counts = Counter(read=report.read, imported=report.imported, duplicates=report.duplicates)
+    return {**counts, "refused": refused}

@@ -1,0 +1,73 @@
+"""Predictions for crystals that nobody stored: energy, spread, place on the hull, flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.crystal import Crystal
+from registry.errors import MissingReference
+from registry.hull.geometry import Hull
+from registry.hull.store import LevelEntries
+from registry.identity.composition import Composition
+from workers.candidates.filters import flags
+
+WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
+
+
+def predict_crystals(
+    crystals: Sequence[Crystal], folder: Path, level: LevelEntries | None, unrelaxed: bool = False
+) -> list[dict[str, Any]]:
+    """One dict per crystal, in order; energies in eV/atom, None where they can't be had (`flags` says why).
+
+    level: the entries of the model's level, or None to say nothing of the hull
+    """
+    from predictors.checkpoint import load_model
+    from predictors.cpu import tune_cpu
+
+    if not crystals:
+        return []
+    tune_cpu(1)
+    ensemble = load_model(folder)
+    found = ensemble.predict(crystals, volume_scan=unrelaxed)
+    hull = Hull(level.entries) if level is not None and level.entries else None
+    rows = []
+    for index, crystal in enumerate(crystals):
+        row = _row(index, crystal, float(found.energy[index]), float(found.spread[index]))
+        if index in found.refused:
+            row["flags"].append(found.refused[index])
+        row |= {"model": folder.name, "level": ensemble.record.level}
+        if hull is not None and level is not None and row["formation_energy_per_atom"] is not None:
+            row |= _place(crystal, float(found.energy[index]), hull, level)
+        rows.append(row)
+    return rows
+
+
+def _row(index: int, crystal: Crystal, energy: float, spread: float) -> dict[str, Any]:
+    known = bool(np.isfinite(energy))
+    marks: list[str] = list(flags(crystal))
+    if known and spread > WIDE_SPREAD:
+        marks.append("wide spread: the members disagree")
+    return {
+        "index": index,
+        "formula": Composition.of(crystal.amounts).reduced_formula,
+        "formation_energy_per_atom": energy if known else None,
+        "spread": spread if known else None,
+        "e_above_hull": None,
+        "decomposition": None,
+        "flags": marks,
+    }
+
+
+def _place(crystal: Crystal, energy: float, hull: Hull, level: LevelEntries) -> dict[str, Any]:
+    """Against the hull of what is labelled; a crystal below it decomposes into nothing and lies on it."""
+    try:
+        point = hull.energy_at(crystal.amounts)
+    except MissingReference:
+        return {}
+    shares = [{"reduced_formula": level.formulas[int(key)], "amount": share} for key, share in point.decomposition]
+    below = energy - point.energy
+    return {"e_above_hull": max(below, 0.0), "decomposition_energy": below, "decomposition": shares}

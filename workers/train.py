@@ -1,0 +1,159 @@
+"""Training and the registry: members in processes of their own, then the model, its training set and its metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.errors import LevelMismatch, NotFound
+from registry.hull.store import level_id
+from registry.models import Model, TrainingSet
+from workers.select import named_model
+
+if TYPE_CHECKING:
+    from predictors.train import TrainConfig
+
+SHIPPED = Path(__file__).parents[1] / "predictors" / "shipped"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: `data` is a training table (see predictors.training_set), `folder` takes checkpoints and model."""
+
+    data: Path
+    folder: Path
+    level: str
+    members: int
+    epochs: int
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> TrainConfig:
+        from predictors.train import TrainConfig
+
+        return TrainConfig(epochs=self.epochs)
+
+
+def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Path:
+    """Train the members, `jobs` at a time, and save the ensemble with its metrics; the model's folder.
+
+    A run that was killed goes on where its members' checkpoints stand.
+    """
+    from predictors.checkpoint import save_model
+    from predictors.evaluate import evaluate
+    from predictors.train import assemble
+    from predictors.training_set import read_training_set
+
+    _train_members(plan, jobs, report)
+    ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
+    report("judging the ensemble", 0, 0)
+    judged = evaluate(ensemble, read_training_set(plan.data, plan.excluded))
+    ensemble = replace(ensemble, record=replace(ensemble.record, metrics={**ensemble.record.metrics, **judged.as_metrics()}))
+    save_model(ensemble, plan.folder / "model")
+    return plan.folder / "model"
+
+
+def register(session: Session, name: str, folder: Path, rows: int = 0) -> int:
+    """Write a model's row, or bring it up to date with its folder; its id. Raises NotFound for an unknown level."""
+    from predictors.checkpoint import checkpoint_hash, load_model
+
+    ensemble = load_model(folder)
+    record = ensemble.record
+    level = level_id(session, record.level)
+    values = {
+        "name": name,
+        "level_id": level,
+        "training_set_id": _training_set(session, name, record.data_hash, rows, level, record.excluded),
+        "code_version": record.code_version,
+        "checkpoint_sha256": checkpoint_hash(folder),
+        "path": str(folder.resolve()),
+        "members": len(ensemble.members),
+        "metrics": dict(record.metrics),
+    }
+    statement = insert(Model).values(**values)
+    changed = {key: statement.excluded[key] for key in values if key != "name"}
+    query = statement.on_conflict_do_update(index_elements=[Model.name], set_=changed).returning(Model.id)
+    return int(session.execute(query).scalar_one())
+
+
+def promote(session: Session, name: str) -> None:
+    """Make a model the one that scores for its level. Raises NotFound."""
+    model = named_model(session, name)
+    session.execute(sa.update(Model).where(Model.level_id == model.level_id, Model.promoted).values(promoted=False))
+    session.flush()
+    model.promoted = True
+
+
+def register_shipped(session: Session) -> list[str]:
+    """Register the models that ship with the project; promote one where its level has none. Their names."""
+    names = []
+    for folder in sorted(path.parent for path in SHIPPED.glob("*/model.json")):
+        model_id = register(session, folder.name, folder)
+        level = session.scalars(sa.select(Model.level_id).where(Model.id == model_id)).one()
+        if session.scalar(sa.select(Model.id).where(Model.level_id == level, Model.promoted)) is None:
+            promote(session, folder.name)
+        names.append(folder.name)
+    return names
+
+
+def shipped_model(level: str) -> Path:
+    """The folder of the shipped model of a level. Raises NotFound, LevelMismatch."""
+    import json
+
+    folders = sorted(path.parent for path in SHIPPED.glob("*/model.json"))
+    if not folders:
+        raise NotFound("no model ships with this installation: train one with `lode model train`")
+    for folder in folders:
+        if json.loads((folder / "model.json").read_text())["level"] == level:
+            return folder
+    raise LevelMismatch(f"no shipped model predicts at level '{level}'")
+
+
+def _train_members(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> None:
+    total = plan.members * plan.epochs
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_train_member, plan, seed) for seed in range(plan.members)]
+        while not all(future.done() for future in futures):
+            report("training", sum(_epochs(plan, seed) for seed in range(plan.members)), total)
+            time.sleep(1)
+        _raise_first(futures)
+    report("training", total, total)
+
+
+def _train_member(plan: Plan, seed: int) -> None:
+    from predictors.train import train_member
+    from predictors.training_set import read_training_set
+
+    for _ in train_member(read_training_set(plan.data, plan.excluded), _member_folder(plan, seed), plan.config, seed):
+        pass
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _epochs(plan: Plan, seed: int) -> int:
+    file = _member_folder(plan, seed) / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def _member_folder(plan: Plan, seed: int) -> Path:
+    return plan.folder / f"member{seed}"
+
+
+def _training_set(
+    session: Session, name: str, digest: str, rows: int, level: int, excluded: Iterable[str]
+) -> int:
+    values = {"name": name, "sha256": digest, "rows": rows, "level_id": level, "excluded_formulas": list(excluded)}
+    session.execute(insert(TrainingSet).values(**values).on_conflict_do_nothing())
+    return session.scalars(sa.select(TrainingSet.id).where(TrainingSet.sha256 == digest)).one()
