@@ -100,7 +100,7 @@ class Step(nn.Module):
         """atoms (n, w), edges (e, w), weights (e, 1) -> the new atoms and edges."""
         normed = self.norm(atoms)
         ends = passing.add_ends(self.from_source(normed), self.from_target(normed))
-        hidden = silu(ends + self.from_edge(edges))
+        hidden = silu(torch.addmm(ends, edges, self.from_edge.weight.t()))
         messages = passing.sum_messages(hidden * weights)
         if self.to_edge is not None:
             edges = edges + self.to_edge(hidden)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -120,7 +121,7 @@ class Member:
         self.validation = data.part(Split.VALIDATION)
         self.training = self._training_part()
         self.model = self._new_model()
-        self.average = self._new_model()
+        self.average = deepcopy(self.model)
         self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
