@@ -4,6 +4,7 @@ PredictorError
 ├── BadCrystal         a crystal no graph can be built of (NaN, no atoms, no volume, no such element)
 ├── UnknownElement     a crystal holds an element that the model never saw
 ├── BadTrainingSet     the training table is empty, lacks columns or holds nonsense
+├── Diverged           a training's loss became NaN or infinite
 ├── BadCheckpoint      a model folder or training state is damaged or of another format version
 └── BackendMissing     a message-passing back-end was asked for that isn't installed
 """
@@ -29,6 +30,10 @@ class UnknownElement(PredictorError):
 
 class BadTrainingSet(PredictorError):
     """The training table can't be learnt from."""
+
+
+class Diverged(PredictorError):
+    """A training's loss became NaN or infinite."""
 
 
 class BadCheckpoint(PredictorError):

@@ -22,7 +22,7 @@ from predictors.augmentation import Perturbation, perturbed
 from predictors.checkpoint import TrainingState, load_state, save_state
 from predictors.cpu import tune_cpu
 from predictors.ensemble import Ensemble, ModelRecord
-from predictors.errors import BadCheckpoint, BadTrainingSet
+from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
 from predictors.graph import Graph, batch_graphs, build_graph
 from predictors.progress import progress_bar
 from predictors.splits import Split
@@ -70,7 +70,7 @@ def train_member(data: TrainingSet, folder: Path, config: TrainConfig, seed: int
 
     The folder keeps `state.safetensors` (weights, averages, optimizer; replaced atomically after each epoch) and
     `metrics.jsonl` (one row per epoch). Give one seed per member, one process per core. Raise BadCheckpoint if
-    the folder was begun with another plan or other data.
+    the folder was begun with another plan or other data, Diverged if the loss does.
     """
     tune_cpu(threads=1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,24 +131,41 @@ class Member:
         self.elapsed = 0.0
 
     def run_epoch(self) -> EpochMetrics:
-        started = time.monotonic()
-        epoch = len(self.metrics)
-        losses = []
-        batches = self._batches(epoch)
-        with progress_bar(f"member {self.seed} epoch {epoch + 1}/{self.config.epochs}", len(batches)) as advance:
+        """One pass over the training part (cut short when the time is up), then the validation error."""
+        started, before = time.monotonic(), self.elapsed
+        losses: list[float] = []
+        seen, rate = 0, 0.0
+        batches = self._batches(self._epoch())
+        with progress_bar(
+            f"member {self.seed} epoch {self._epoch() + 1}/{self.config.epochs}", len(batches)
+        ) as advance:
             for step, (indices, rng) in enumerate(batches):
-                rate = self._learning_rate((epoch + step / len(batches)), self.elapsed + time.monotonic() - started)
+                self.elapsed = before + time.monotonic() - started
+                if losses and self._out_of_time():
+                    break
+                rate = self._learning_rate(self._epoch() + step / len(batches))
                 losses.append(self._update(indices, rng, rate))
+                seen += len(indices)
                 advance(1)
-        trained = time.monotonic() - started
+        speed = seen / (time.monotonic() - started)
         error = self._validation_error()
-        self.elapsed += time.monotonic() - started
+        self.elapsed = before + time.monotonic() - started
+        return self._note(float(np.mean(losses)), error, rate, speed)
+
+    def _note(self, loss: float, error: float, rate: float, speed: float) -> EpochMetrics:
+        """Keep the epoch's row, and the averaged weights if they are the best so far."""
         best = min([error, *(row.validation_mae for row in self.metrics)])
         if error == best:
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
-        row = EpochMetrics(epoch, float(np.mean(losses)), error, best, rate, len(self.training) / trained, self.elapsed)
+        row = EpochMetrics(self._epoch(), loss, error, best, rate, speed, self.elapsed)
         self.metrics.append(row)
         return row
+
+    def _epoch(self) -> int:
+        return len(self.metrics)
+
+    def _out_of_time(self) -> bool:
+        return self.config.max_minutes is not None and self.elapsed >= self.config.max_minutes * 60
 
     def finished(self) -> bool:
         """Whether the plan, the time or the patience is at its end."""
@@ -156,7 +173,7 @@ class Member:
             return True
         if not self.metrics:
             return False
-        if self.config.max_minutes is not None and self.elapsed >= self.config.max_minutes * 60:
+        if self._out_of_time():
             return True
         errors = [row.validation_mae for row in self.metrics]
         return self.config.patience is not None and len(errors) - 1 - int(np.argmin(errors)) >= self.config.patience
@@ -166,8 +183,10 @@ class Member:
         targets = torch.from_numpy(self.data.targets[indices])
         delta = self.config.huber_delta
         loss = huber_loss(self.model(batch), targets, delta=delta) / delta
+        if not torch.isfinite(loss):
+            raise Diverged("the loss became NaN or infinite: take a smaller learning rate")
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -183,11 +202,11 @@ class Member:
             for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
 
-    def _learning_rate(self, epochs_done: float, seconds: float) -> float:
+    def _learning_rate(self, epochs_done: float) -> float:
         """Linear warm-up, then a cosine to zero at the end of the epochs, or of the time if that comes first."""
         share = epochs_done / self.config.epochs
         if self.config.max_minutes is not None:
-            share = max(share, seconds / (60 * self.config.max_minutes))
+            share = max(share, self.elapsed / (60 * self.config.max_minutes))
         warmup = min(1.0, (epochs_done + 0.02) / max(self.config.warmup_epochs, 0.02))
         return self.config.learning_rate * warmup * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
 

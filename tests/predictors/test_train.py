@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from predictors.errors import BadCheckpoint
+from predictors.errors import BadCheckpoint, Diverged
 from predictors.train import METRICS, STATE, EpochMetrics, TrainConfig, assemble, train_member, trained_model
 from predictors.training_set import TrainingSet
 
@@ -65,7 +65,7 @@ def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
 def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, data: TrainingSet, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(table), str(tmp_path)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (tmp_path / METRICS).exists() or (tmp_path / METRICS).read_text().count("\n") < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -104,6 +104,12 @@ def test_another_plan_or_damage_is_refused(data: TrainingSet, plan: TrainConfig,
         next(train_member(data, tmp_path, plan, seed=0))
     with pytest.raises(BadCheckpoint, match="can't be read"):
         trained_model(tmp_path / "nowhere")
+
+
+def test_a_diverging_run_says_so(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
+    wild = replace(plan, learning_rate=float("inf"), epochs=2)
+    with pytest.raises(Diverged, match="smaller learning rate"):
+        list(train_member(data, tmp_path, wild, seed=0))
 
 
 def test_members_become_an_ensemble(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
