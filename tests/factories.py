@@ -258,5 +258,5 @@ def work(session: Session, kind: str = "label", state: str = "waiting", **column
         "running": {"token": uuid.uuid4(), "lease_until": datetime.now(UTC) + timedelta(minutes=1)},
         "dead": {"error_class": "bug", "error": "it broke"},
     }.get(state, {})
-    ids = {"subject_id": next(_numbers), "target_id": 1, "priority": 0}
+    ids = {"subject_id": next(_numbers), "target_id": 1, "priority": 0, "run_after": datetime.now(UTC)}
     return added(session, models.Work(kind=kind, state=state, **{**ids, **extra, **columns}))

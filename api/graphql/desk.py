@@ -13,7 +13,7 @@ from anyio import to_thread
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from api.graphql.rows import Fetch, Row
+from api.graphql.rows import Fetch, Grouped, Row
 from registry.query.materials import Question, describe
 
 STATEMENT_SECONDS = 10
@@ -43,7 +43,7 @@ class Desk:
 
     def nested(self, fetch: Fetch, key: int) -> Awaitable[Sequence[Row]]:
         """The rows of one key; all keys asked for at the same depth go into one statement."""
-        return self._loader(fetch, lambda session, keys: [fetch(session, keys).get(one, ()) for one in keys]).load(key)
+        return self._loader(fetch, lambda session, keys: _in_order(fetch(session, keys), keys)).load(key)
 
     def material(self, structure_id: int, question: Question) -> Awaitable[Row]:
         """The fields of a material, seen at the level and moment of a question."""
@@ -66,3 +66,7 @@ class Desk:
         session = Session(connection)
         session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
         return session
+
+
+def _in_order(found: Grouped, keys: list[int]) -> list[Sequence[Row]]:
+    return [found.get(key, ()) for key in keys]

@@ -267,6 +267,7 @@ def _fingerprint(question: Question) -> str:
 ENTRY: tuple[ColumnElement[Any], ...] = (
     Structure.public_id.label("id"),
     Calculation.id.label("calculation_id"),
+    Structure.origin.expression,
     sql.external_ids().label("external_ids"),
     Composition.reduced_formula.expression,
     Composition.chemsys.expression,

@@ -1,0 +1,64 @@
+"""Filters that Hypothesis makes: any tree in the form that `parse` gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from registry.identity.composition import SYMBOLS
+from registry.query.fields import FIELDS, Type
+from registry.query.filter import Comparison, Filter, Has, Known, Length, Node, Not, both, either
+
+ELEMENTS = st.sampled_from(SYMBOLS[1:])
+ORDER = ["=", "!=", "<", "<=", ">", ">="]
+WITHIN = ["CONTAINS", "STARTS", "ENDS"]
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC))
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+INTEGERS = st.integers(-(10**17), 10**17)
+CHEMSYS = st.sets(ELEMENTS, min_size=1, max_size=5).map(lambda one: "-".join(sorted(one)))
+
+
+def names(*kinds: Type) -> st.SearchStrategy[str]:
+    return st.sampled_from([one.name for one in FIELDS.values() if one.type in kinds])
+
+
+COMPARISONS = st.one_of(
+    st.builds(Comparison, names(Type.FLOAT), st.sampled_from(ORDER), FLOATS | INTEGERS),
+    st.builds(Comparison, names(Type.INTEGER), st.sampled_from(ORDER), INTEGERS | FLOATS),
+    st.builds(Comparison, names(Type.TEXT), st.sampled_from(ORDER + WITHIN), WORDS),
+    st.builds(Comparison, names(Type.BOOLEAN), st.sampled_from(["=", "!="]), st.booleans()),
+    st.builds(Comparison, names(Type.TIMESTAMP), st.sampled_from(ORDER), MOMENTS),
+    st.builds(Comparison, names(Type.CHEMSYS), st.sampled_from(["=", "!="]), CHEMSYS),
+    st.builds(Comparison, names(Type.FORMULA), st.sampled_from(["=", "!="]), st.sampled_from(["NaCl", "LiO2", "Fe"])),
+    st.builds(Comparison, names(Type.FORMULA), st.sampled_from(WITHIN), WORDS),
+)
+LEAVES: st.SearchStrategy[Node] = st.one_of(
+    COMPARISONS,
+    st.builds(
+        Has,
+        st.just("elements"),
+        st.sampled_from(["ALL", "ANY", "ONLY"]),
+        st.lists(ELEMENTS, min_size=1, max_size=10).map(tuple),
+    ),
+    st.builds(
+        Has,
+        st.just("external_ids"),
+        st.sampled_from(["ALL", "ANY"]),
+        st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+    ),
+    st.builds(Length, st.just("elements"), st.sampled_from(ORDER), st.integers(-9, 99)),
+    st.builds(Known, st.sampled_from(sorted(FIELDS)), st.booleans()),
+)
+
+
+def _grown(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    several = st.lists(inner, min_size=2, max_size=4)
+    return st.one_of(
+        st.builds(Not, inner), several.map(lambda parts: both(*parts)), several.map(lambda parts: either(*parts))
+    )
+
+
+NODES = st.recursive(LEAVES, _grown, max_leaves=8)
+FILTERS = st.builds(Filter, NODES | st.none(), MOMENTS | st.none())

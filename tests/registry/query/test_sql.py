@@ -1,0 +1,177 @@
+"""What filters find on a real PostgreSQL, and by which plan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import Select, text
+from sqlalchemy.orm import Session
+
+from registry.query import materials, sql
+from registry.query.fields import FIELDS
+from registry.query.filter import Filter, parse
+from tests import factories as make
+from tests.registry.query.filters import FILTERS
+
+
+@pytest.fixture
+def registry(session: Session) -> Session:
+    """Five labelled materials, one candidate that is only predicted, and one crystal nobody looked at."""
+    level = make.level(session)
+    for number, (formula, label) in enumerate(
+        [("NaCl", "AB_cF8_225_a_b"), ("Li2O", "AB2_cF12_225_a_c"), ("LiFeO2", None), ("Fe2O3", None), ("Li", None)]
+    ):
+        make.material(session, formula, 0.01 * number, level, label=label, external_ids={"mp": f"mp-{number}"})
+    candidate = make.structure(session, "KCl", origin="generated", source_name="motherlode")
+    model = make.model(session, level)
+    make.prediction(session, candidate, model, -2.0, stage="single", spread=None, members=[-2.0])
+    make.prediction(session, candidate, model, -1.5)
+    turn = make.campaign_round(session, make.campaign(session, level))
+    make.selection(session, candidate, turn, model)
+    make.structure(session, "KBr", label="AB_cF8_225_a_b")
+    return session
+
+
+def found(session: Session, asked: str) -> set[str]:
+    page = materials.search(session, asked, fields=["reduced_formula"])
+    assert page.count == materials.Count(len(page.data), "exact")
+    return {row["reduced_formula"] for row in page.data}
+
+
+@pytest.mark.parametrize(
+    ("asked", "formulas"),
+    [
+        ("", "NaCl Li2O LiFeO2 Fe2O3 Li KCl KBr"),
+        ('elements HAS ALL "Li","O"', "Li2O LiFeO2"),
+        ('elements HAS ANY "K","Na"', "NaCl KCl KBr"),
+        ('elements HAS ONLY "Li","O","Fe"', "Li2O LiFeO2 Fe2O3 Li"),
+        ('elements HAS ONLY "Li","O","Fe","H","He","B","C","N","F"', "Li2O LiFeO2 Fe2O3 Li"),
+        ('NOT elements HAS "Li" AND nelements=2', "NaCl Fe2O3 KCl KBr"),
+        ("elements LENGTH 3", "LiFeO2"),
+        ('chemsys = "O-Li-Fe"', "LiFeO2"),
+        ('chemsys != "O-Li-Fe" AND elements HAS "O"', "Li2O Fe2O3"),
+        ('reduced_formula = "O2FeLi"', "LiFeO2"),
+        ('reduced_formula != "NaCl" AND reduced_formula ENDS "Cl"', "KCl"),
+        ('anonymous_formula = "B2A"', "Li2O"),
+        ("e_above_hull<0.02", "NaCl Li2O"),
+        ("NOT e_above_hull<0.02", "LiFeO2 Fe2O3 Li"),
+        ("e_above_hull IS UNKNOWN", "KCl KBr"),
+        ("is_stable=TRUE", "NaCl"),
+        ('prototype = "AB_cF8_225_a_b"', "NaCl KBr"),
+        ("spacegroup_number = 225", "NaCl Li2O KBr"),
+        ('NOT prototype = "AB_cF8_225_a_b"', "Li2O"),
+        ('external_ids HAS "mp-1"', "Li2O"),
+        ('external_ids HAS ANY "mp-1","mp-2"', "Li2O LiFeO2"),
+        ("external_ids IS UNKNOWN", "KCl KBr"),
+        ('origin = "generated" AND source CONTAINS "lode"', "KCl"),
+        ("predicted_formation_energy_per_atom = -1.5", "KCl"),
+        ("spread < 0.1", "KCl"),
+        ("predicted_decomposition_energy < 0", "KCl"),
+        ('level = "test-level"', "NaCl Li2O LiFeO2 Fe2O3 Li"),
+        ('discovered_at < "2020-01-01"', ""),
+        ("nsites < 99999999999 AND nsites != 2.5 AND volume < 1.0e300", "NaCl Li2O LiFeO2 Fe2O3 Li KCl KBr"),
+        ("nsites = 99999999999", ""),
+        (r'source = "100%_\\" OR source CONTAINS "%"', ""),
+    ],
+)
+def test_finds(registry: Session, asked: str, formulas: str) -> None:
+    assert found(registry, asked) == set(formulas.split())
+
+
+def test_prototype_of_the_relaxed_crystal_counts(session: Session) -> None:
+    cubic = make.structure(session, "BaTiO3", label="ABC3_cP5_221_a_b_c")
+    placed = make.calculation(session, cubic, make.level(session), label="ABC3_tP5_99_a_b_bc")
+    make.hull_state(session, placed)
+    assert found(session, 'prototype = "ABC3_tP5_99_a_b_bc"') == {"BaTiO3"}
+    assert found(session, 'prototype = "ABC3_cP5_221_a_b_c"') == set()
+
+
+def test_asks_about_the_past(session: Session) -> None:
+    fell = datetime(2026, 1, 1, tzinfo=UTC)
+    placed = make.calculation(session, make.structure(session, "NaCl"), make.level(session))
+    make.hull_state(session, placed, 0.0, valid_from=fell - timedelta(days=10), valid_to=fell)
+    make.hull_state(session, placed, 0.2, valid_from=fell)
+    assert found(session, "is_stable=TRUE") == set()
+    assert found(session, 'is_stable=TRUE AS OF "2025-12-25"') == {"NaCl"}
+    assert found(session, 'e_above_hull=0.2 AS OF "2026-01-01"') == {"NaCl"}
+    assert found(session, 'e_above_hull IS KNOWN AS OF "2020-01-01"') == set()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FILTERS)
+def test_every_filter_runs(registry: Session, asked: Filter) -> None:
+    page = materials.search(registry, asked, "test-level", limit=3)
+    assert len(page.data) <= 3
+
+
+def test_every_field_has_its_column() -> None:
+    assert {one.column for one in FIELDS.values()} == set(sql.COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def many(new_database: object) -> object:
+    """A registry of 20,000 materials, made by the server itself."""
+    from registry.database import engine_for
+
+    with new_database() as url:  # type: ignore[operator]
+        engine = engine_for(url, "pytest")
+        with Session(engine) as session:
+            _seed(session)
+            session.commit()
+            yield session
+        engine.dispose()
+
+
+SEED = """
+INSERT INTO composition (reduced_formula, anonymous_formula, chemsys, elements, amounts, nelements)
+SELECT a.s || b.s || n, 'AB' || n, a.s || '-' || b.s, ARRAY[a.s, b.s], ARRAY[1, n]::smallint[], 2
+FROM (SELECT 'E' || i AS s FROM generate_series(10, 79) i) a
+JOIN (SELECT 'E' || i AS s FROM generate_series(10, 79) i) b ON a.s < b.s, generate_series(1, 2) n;
+INSERT INTO prototype (label, spacegroup_number, pearson_symbol)
+SELECT 'AB_cP' || i || '_' || 1 + i % 230, 1 + i % 230, 'cP' || i FROM generate_series(1, 400) i;
+INSERT INTO structure (public_id, composition_id, prototype_id, source_id, origin, nsites, lattice, species, coords,
+                       volume)
+SELECT 'x' || i, 1 + i % 4830, 1 + i % 400, 1, CASE WHEN i > 20000 THEN 'relaxed' ELSE 'imported' END, 1,
+       array_fill(1.0::float8, ARRAY[9]), ARRAY[1]::smallint[], decode(repeat('00', 24), 'hex'), 1
+FROM generate_series(1, 40000) i;
+INSERT INTO calculation (level_id, initial_structure_id, final_structure_id, task, state, energy, correction, settings,
+                         engine_version, attempt, node)
+SELECT 1, i, i + 20000, 'relax', 'converged', -1, 0, '{}', '0', 1, 'here' FROM generate_series(1, 20000) i;
+INSERT INTO hull_state (level_id, calculation_id, formation_energy_per_atom, e_above_hull, is_stable, decomposition,
+                        valid_from)
+SELECT 1, i, -1, i % 1000 / 1000.0, i % 1000 = 0, '[]', now() FROM generate_series(1, 20000) i;
+ANALYZE
+"""
+
+
+def _seed(session: Session) -> None:
+    make.source(session)
+    make.level(session)
+    for statement in SEED.split(";"):
+        session.execute(text(statement))
+
+
+def _plan(session: Session, wanted: Select[object], bound: dict[str, object]) -> str:
+    literal = wanted.params(bound).compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+    rows = session.connection().exec_driver_sql(f"EXPLAIN {literal}")
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sort", "index"),
+    [
+        ('elements HAS ONLY "Li","O"', "id", "ix_composition_chemsys"),
+        ('chemsys = "Fe-Li-O"', "e_above_hull", "ix_composition_chemsys"),
+        ('elements HAS ALL "Li","O"', "id", "ix_composition_elements"),
+        ("e_above_hull < 0.01", "e_above_hull", "ix_hull_state_current_energy"),
+        ("", "e_above_hull", "ix_hull_state_current_energy"),
+        ('prototype = "AB_cP7_8"', "id", "ix_structure_prototype_id"),
+    ],
+)
+def test_plans_read_no_whole_table(many: Session, asked: str, sort: str, index: str) -> None:
+    wanted = sql.page_of(parse(asked), FIELDS[sort], descending=False, known=True, after=None).limit(51)
+    plan = _plan(many, wanted, {"level_id": 1})
+    assert index in plan
+    assert "Seq Scan on structure" not in plan
