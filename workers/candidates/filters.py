@@ -6,14 +6,12 @@ Charge balance is part of the enumeration (substitution.enumerate_mappings); nov
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.crystal import Crystal
-from workers.candidates.oxidation import symbol
 from workers.candidates.volume import bond_radii
 
 Floats = NDArray[np.float64]
@@ -22,8 +20,8 @@ Flag = Literal["radioactive", "scarce", "molecular_fragment"]
 
 RADIOACTIVE = frozenset({43, 61, *range(84, 119)}) - {90, 92}  # Th and U are mined and handled
 SCARCE = frozenset({44, 45, 46, 75, 76, 77, 78, 79})  # the platinum metals, Re and Au: below 2 ppb of the crust
-MOLECULES = frozenset({1, 7, 8, 9, 17, 35, 53})  # elements whose atoms pair up
-MOLECULE_STRETCH = 1.15  # a pair within this multiple of twice the covalent radius is a molecule
+MOLECULES = {1: 0.74, 7: 1.10, 8: 1.21, 9: 1.41, 17: 1.99, 35: 2.28, 53: 2.67}  # bond of the diatomic gas, angstrom
+MOLECULE_STRETCH = 1.15  # a pair within this multiple of the gas's bond is a molecule; a peroxide isn't
 REACH = 1.8  # pairs are looked for within this multiple of the cube root of the volume per atom
 
 
@@ -72,7 +70,7 @@ def flags(crystal: Crystal, pairs: Pairs) -> tuple[Flag, ...]:
         found.append("radioactive")
     if SCARCE & crystal.amounts.keys():
         found.append("scarce")
-    if MOLECULES & crystal.amounts.keys() and _holds_molecule(crystal, pairs):
+    if MOLECULES.keys() & crystal.amounts.keys() and _holds_molecule(crystal, pairs):
         found.append("molecular_fragment")
     return tuple(found)
 
@@ -96,14 +94,7 @@ def _holds_molecule(crystal: Crystal, pairs: Pairs) -> bool:
     numbers = crystal.numbers[pairs.first]
     alike = numbers == crystal.numbers[pairs.second]
     return any(
-        (pairs.distances[alike & (numbers == number)] < MOLECULE_STRETCH * 2 * _covalent_radius(number)).any()
-        for number in MOLECULES & crystal.amounts.keys()
+        (pairs.distances[alike & (numbers == number)] < MOLECULE_STRETCH * bond).any()
+        for number, bond in MOLECULES.items()
+        if number in crystal.amounts
     )
-
-
-@lru_cache(maxsize=128)
-def _covalent_radius(number: int) -> float:
-    """Angstrom; Cordero et al., Dalton Trans. 2832 (2008)."""
-    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
-
-    return float(CovalentRadius.radius[symbol(number)])

@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Composition, Element, Lattice, Structure
+
+from registry.crystal import Crystal
+from workers.candidates.funnel import Funnel
+from workers.candidates.generation import Candidate, Parent, Settings, generate
+
+FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+HALF = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+HALITE = Crystal(FCC * 5.64, np.array([11, 17], np.int16), HALF)
+FLUORITE = Crystal(FCC * 5.46, np.array([20, 9, 9], np.int16), np.array([[0] * 3, [0.25] * 3, [0.75] * 3]))
+TUNGSTEN = Crystal(np.eye(3) * 3.16, np.array([74, 74], np.int16), HALF)
+SPINEL = Crystal.from_pymatgen(
+    Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.08), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])
+)
+ELEMENTS = ("Li", "Na", "K", "Mg", "Ca", "Zn", "Al", "Ga", "Si", "F", "Cl", "O", "S", "P")
+
+
+def formula(candidate: Candidate) -> str:
+    amounts = {Element.from_Z(z).symbol: n for z, n in candidate.crystal.amounts.items()}
+    return str(Composition(amounts).reduced_formula)
+
+
+@settings(max_examples=20, deadline=None)
+@given(family=st.sets(st.sampled_from(ELEMENTS), min_size=1), parent=st.sampled_from([HALITE, FLUORITE, SPINEL]))
+def test_candidates_stay_in_the_family_and_keep_the_cell(family: set[str], parent: Crystal) -> None:
+    home = {Element(symbol).Z for symbol in family}
+    for candidate in generate([Parent("p", parent)], sorted(family)):
+        assert candidate.crystal.amounts.keys() <= home
+        assert 0 < candidate.probability <= 1
+        assert candidate.parent == "p"
+        assert json.loads(json.dumps(candidate.arguments)) == candidate.arguments
+
+
+@pytest.mark.parametrize("parent", [HALITE, FLUORITE, SPINEL])
+def test_no_two_candidates_of_an_operation_share_numbers_and_states(parent: Crystal) -> None:
+    made = [json.dumps(c.arguments) + c.operation for c in generate([Parent(0, parent)], ELEMENTS)]
+    assert len(made) == len(set(made))
+
+
+def test_the_lineage_tells_the_operation() -> None:
+    by_formula = {formula(c): c for c in generate([Parent("halite", HALITE)], ELEMENTS)}
+    potassium = by_formula["KCl"]
+    assert potassium.operation == "ionic_substitution"
+    assert potassium.arguments["elements"] == {"Na": "K"}
+    assert potassium.arguments["states"] == "bond_valence"
+    assert by_formula["MgO"].arguments["mapping"] == {"Na1+": "Mg2+", "Cl1-": "O2-"}
+    assert "NaCl" not in by_formula
+
+
+def test_antitypes_are_told_as_such() -> None:
+    found = {
+        formula(c): c.arguments["antitype"] for c in generate([Parent(0, FLUORITE)], ELEMENTS, Settings(partial=False))
+    }
+    assert found["Li2O"] is True
+    assert found["Mg2Si"] is True
+    assert found["MgF2"] is False
+
+
+def test_partial_substitution_balances_and_names_sites() -> None:
+    partial = [c for c in generate([Parent(0, SPINEL)], ELEMENTS) if c.operation == "partial_substitution"]
+    assert any(c.arguments["ion"] == "Al3+" and c.arguments["replaced_by"] == "Ga3+" for c in partial)
+    for candidate in partial:
+        sites = candidate.arguments["sites"]
+        assert isinstance(sites, list)
+        assert 0 < len(sites) < int(str(candidate.arguments["of"]))
+
+
+def test_elements_are_replaced_like_for_like() -> None:
+    found = {formula(c) for c in generate([Parent(0, TUNGSTEN)], ELEMENTS)}
+    assert {"Na", "Zn", "Al"} <= found
+    assert not {"F2", "Cl2", "O2", "S", "P"} & found
+
+
+def test_bad_parents_are_counted_and_never_stop_the_stream() -> None:
+    twice = Crystal(np.eye(3) * 4, np.array([11, 11], np.int16), np.array([[0, 0, 0], [0, 0, 1e-6]]))
+    flat = Crystal(np.zeros((3, 3)), np.array([11], np.int16), np.zeros((1, 3)))
+    alloy = Crystal(np.eye(3) * 3, np.array([29, 79], np.int16), HALF)
+    funnel = Funnel()
+    parents = [Parent(i, crystal) for i, crystal in enumerate([twice, flat, alloy, SPINEL, HALITE])]
+    found = list(generate(parents, ("K", "Cl"), Settings(max_sites=8), funnel))
+    assert [formula(c) for c in found] == ["KCl"]
+    assert funnel.parents["metallic"] == 1
+    assert funnel.parents["too_large"] == 1
+    assert funnel.parents["used: bond_valence"] == 1
+    assert sum(funnel.parents.values()) == len(parents)
+    assert funnel.kept == {"ionic_substitution": 1}
+
+
+def test_alloys_are_replaced_when_asked_for() -> None:
+    alloy = Crystal(np.eye(3) * 3, np.array([29, 79], np.int16), HALF)
+    assert "LiZn" in {formula(c) for c in generate([Parent(0, alloy)], ELEMENTS, Settings(alloys=True))}
+
+
+def test_the_most_per_parent_is_kept_and_the_rest_counted() -> None:
+    whole = list(generate([Parent(0, SPINEL)], ELEMENTS, Settings(partial=False, antitypes=False, per_parent=10_000)))
+    funnel = Funnel()
+    few = list(generate([Parent(0, SPINEL)], ELEMENTS, Settings(partial=False, antitypes=False, per_parent=5), funnel))
+    assert [c.arguments for c in few] == [c.arguments for c in whole[:5]]
+    assert [c.rank for c in few] == list(range(5))
+    assert funnel.rejected["per_parent"] > 0
+
+
+def test_funnels_add_up() -> None:
+    first, second = Funnel(), Funnel()
+    first.reject("overlap", 2)
+    second.reject("overlap")
+    second.reject("volume", 0)
+    assert (first + second).as_dict()["rejected"] == {"overlap": 3}
