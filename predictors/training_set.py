@@ -36,7 +36,7 @@ class TrainingSet:
 
     def part(self, split: Split) -> NDArray[np.intp]:
         """The indices of one part."""
-        return np.array([i for i, each in enumerate(self.splits) if each is split], dtype=np.intp)
+        return np.array([i for i, each in enumerate(self.splits) if each == split], dtype=np.intp)
 
     def elements(self) -> list[int]:
         """The atomic numbers that the training part holds."""
