@@ -65,7 +65,7 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     rows = [_row(record, compositions, prototypes) for record in records]
     unique = list({row["public_id"]: row for row in rows}.values())
     new = set(session.scalars(insert(Structure).on_conflict_do_nothing().returning(Structure.public_id), unique))
-    ids = _ids(session, Structure.public_id, Structure.id, [row["public_id"] for row in rows])
+    ids = structure_ids(session, [row["public_id"] for row in rows])
     stored = [Stored(ids[row["public_id"]], row["public_id"], row["public_id"] in new) for row in rows]
     _store_external_ids(session, records, stored)
     return stored
@@ -96,6 +96,11 @@ def crystals(session: Session, ids: Iterable[int]) -> dict[int, Crystal]:
     """Id -> crystal of the stored ones among `ids`."""
     rows = session.scalars(select(Structure).where(Structure.id.in_(list(ids))))
     return {row.id: crystal_of(row) for row in rows}
+
+
+def structure_ids(session: Session, public_ids: Iterable[str]) -> dict[str, int]:
+    """Public id -> id of the stored ones."""
+    return _ids(session, Structure.public_id, Structure.id, list(public_ids))
 
 
 def _composition(record: NewStructure) -> Composition:

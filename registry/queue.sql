@@ -68,7 +68,7 @@ WHERE id IN (
 );
 
 -- name: retry
-UPDATE work SET state = 'waiting', attempts = 0, run_after = '-infinity'
+UPDATE work SET state = 'waiting', attempts = 0, run_after = now()
 WHERE state = 'dead' AND (%(kind)s::text IS NULL OR kind = %(kind)s);
 
 -- name: forget_placed

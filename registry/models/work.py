@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Unique
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.base import Base, Id, Moment, Now, one_of
+from registry.models.base import Base, Id, Now, one_of
 from registry.states import Kind, WorkState
 
 
@@ -56,7 +56,7 @@ class Work(Base):
     worker_id: Mapped[int | None] = mapped_column(ForeignKey("worker.id"))
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    run_after: Mapped[Moment] = mapped_column(server_default=text("'-infinity'"))
+    run_after: Mapped[Now]
     error_class: Mapped[str | None]
     error: Mapped[str | None]
     created_at: Mapped[Now]
