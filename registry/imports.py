@@ -141,7 +141,7 @@ def import_file(
 
 
 def _level_id(session: Session, name: str) -> int:
-    """A level of imported energies, made where it is missing. Raises LevelMismatch for a level that is computed here."""
+    """A level of imported energies, made where it is missing. Raises LevelMismatch for one that is computed here."""
     if name in shipped_levels():
         raise LevelMismatch(
             f"level '{name}' holds only energies computed by its own engine: choose another --level for imported ones"

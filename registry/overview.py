@@ -10,7 +10,10 @@ from sqlalchemy.orm import Session
 from registry import queue
 
 COUNTED = ("composition", "structure", "prototype", "calculation", "prediction", "model", "campaign")
-ALIVE = "SELECT id, kinds, host, pid, started_at, beat_at FROM worker WHERE stopped_at IS NULL AND beat_at > now() - interval '5 minutes' ORDER BY id"
+ALIVE = """
+SELECT id, kinds, host, pid, started_at, beat_at FROM worker
+WHERE stopped_at IS NULL AND beat_at > now() - interval '5 minutes' ORDER BY id
+"""
 
 
 def overview(session: Session) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,14 +11,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.identity.duplicates import DuplicateIndex, Identity
-from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
+from registry.ingest import OWN, NewStructure, crystal_of, public_id, source_id, store, structure_ids
 from registry.models import Duplicate, Funnel, Lineage, Structure
 from registry.states import Origin
 from workers.candidates.funnel import Funnel as Counts
 from workers.candidates.generation import Candidate, Parent, Settings, generate
 
 BATCH = 500
-MATCHER_WITHIN = 0.1  # fingerprint distance: the exact matcher is asked about near neighbours only
+MATCHER_WITHIN = 0.05  # fingerprint distance: the exact matcher is asked about near neighbours only
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def generate_candidates(
     return Generated(new, known, counts)
 
 
-def known_crystals(session: Session) -> DuplicateIndex[int]:
+def known_crystals(session: Session) -> DuplicateIndex[str]:
     """Every crystal that was imported or proposed, first of its kind."""
-    index: DuplicateIndex[int] = DuplicateIndex(matcher_within=MATCHER_WITHIN)
+    index: DuplicateIndex[str] = DuplicateIndex(matcher_within=MATCHER_WITHIN)
     doubled = select(Duplicate.structure_id)
     query = select(Structure).where(Structure.origin != Origin.RELAXED, Structure.id.not_in(doubled))
     for row in session.scalars(query.order_by(Structure.id).execution_options(yield_per=1000)):
-        index.add(row.id, crystal_of(row))
+        index.add(row.public_id, crystal_of(row))
     return index
 
 
@@ -77,33 +77,33 @@ def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
         yield Parent(row.id, crystal_of(row))
 
 
-def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[int], round_id: int) -> int:
+def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[str], round_id: int) -> int:
     """Store what is new; how many that is. Every candidate gets its lineage, to the crystal that stands for it."""
     source = source_id(session, OWN)
-    places: list[tuple[int, str | None]] = []
-    fresh = 0
+    new: list[NewStructure] = []
+    ways: list[tuple[str, str | None]] = []
     for candidate in batch:
         identity = Identity(candidate.crystal)
         twin = index.find_identity(identity)
         if twin is None:
-            attributes = {"flags": list(candidate.flags)} if candidate.flags else {}
-            new = NewStructure(identity, Origin.GENERATED, source, attributes=attributes)
-            stored = store(session, [new])[0]
-            index.add_identity(stored.id, identity)
-            fresh += 1
-            places.append((stored.id, None))
-        else:
-            places.append(twin)
-    _store_lineage(session, batch, places, round_id)
+            name = public_id(candidate.crystal)
+            index.add_identity(name, identity)
+            new.append(NewStructure(identity, Origin.GENERATED, source, attributes={"flags": list(candidate.flags)}))
+            twin = name, None
+        ways.append(twin)
+    fresh = sum(stored.new for stored in store(session, new))
+    _store_lineage(session, batch, ways, round_id)
     return fresh
 
 
 def _store_lineage(
-    session: Session, batch: Sequence[Candidate], places: Iterable[tuple[int, str | None]], round_id: int
+    session: Session, batch: Sequence[Candidate], ways: Sequence[tuple[str, str | None]], round_id: int
 ) -> None:
+    """One row for each way; `rule` is set where it led to a crystal that was there."""
+    ids = structure_ids(session, {name for name, _ in ways})
     rows = [
         {
-            "child_id": child,
+            "child_id": ids[name],
             "parent_id": candidate.parent,
             "operation": candidate.operation,
             "arguments": candidate.arguments,
@@ -111,8 +111,8 @@ def _store_lineage(
             "rule": rule,
             "round_id": round_id,
         }
-        for candidate, (child, rule) in zip(batch, places, strict=True)
-        if child != candidate.parent
+        for candidate, (name, rule) in zip(batch, ways, strict=True)
+        if ids[name] != candidate.parent
     ]
     if rows:
         session.execute(insert(Lineage).on_conflict_do_nothing(), rows)

@@ -111,7 +111,7 @@ def choose(
 def promising(
     options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 8
 ) -> list[Choice]:
-    """The `count` options worth the whole ensemble: compositions by depth among rivals, each with its lowest options."""
+    """The `count` options worth the whole ensemble: the lowest of each composition, compositions by depth."""
     options = [option for option in options if len(option.amounts) > 1]
     if not options:
         return []

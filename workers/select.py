@@ -72,7 +72,8 @@ def select_references(session: Session, round_id: int, level_id: int, family: Se
     """Pick the imported crystals within the family: the competing phases that are labelled before anything else."""
     query = sa.text(
         "SELECT structure.id FROM structure JOIN composition ON composition.id = structure.composition_id"
-        " WHERE origin = 'imported' AND nsites <= :sites AND composition.elements <@ :family ORDER BY nsites, structure.id"
+        " WHERE origin = 'imported' AND nsites <= :sites AND composition.elements <@ :family"
+        " ORDER BY nsites, structure.id"
     ).bindparams(sa.bindparam("family", type_=sa.ARRAY(sa.Text)))
     ids = session.scalars(query, {"sites": max_sites, "family": list(family)}).all()
     return _store(session, round_id, level_id, Purpose.REFERENCE, None, [Choice(one, float("nan")) for one in ids])

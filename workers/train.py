@@ -57,7 +57,9 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
     report("judging the ensemble", 0, 0)
     judged = evaluate(ensemble, read_training_set(plan.data, plan.excluded))
-    ensemble = replace(ensemble, record=replace(ensemble.record, metrics={**ensemble.record.metrics, **judged.as_metrics()}))
+    ensemble = replace(
+        ensemble, record=replace(ensemble.record, metrics={**ensemble.record.metrics, **judged.as_metrics()})
+    )
     save_model(ensemble, plan.folder / "model")
     return plan.folder / "model"
 
@@ -151,9 +153,7 @@ def _member_folder(plan: Plan, seed: int) -> Path:
     return plan.folder / f"member{seed}"
 
 
-def _training_set(
-    session: Session, name: str, digest: str, rows: int, level: int, excluded: Iterable[str]
-) -> int:
+def _training_set(session: Session, name: str, digest: str, rows: int, level: int, excluded: Iterable[str]) -> int:
     values = {"name": name, "sha256": digest, "rows": rows, "level_id": level, "excluded_formulas": list(excluded)}
     session.execute(insert(TrainingSet).values(**values).on_conflict_do_nothing())
     return session.scalars(sa.select(TrainingSet.id).where(TrainingSet.sha256 == digest)).one()

@@ -49,15 +49,21 @@ def campaign() -> None:
 @click.option("--family", required=True, help="Elements of the candidates: Li,Na,O,...")
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True)
 @click.option("--labels", default=450, show_default=True, type=click.IntRange(1))
-@click.option("--batches", default=3, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels.")
-@click.option("--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(0), help="Local daemons.")
+@click.option(
+    "--batches", default=3, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
+)
+@click.option(
+    "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(0), help="Local daemons."
+)
 @as_json
 def run(name: str, family: str, level: str, labels: int, batches: int, workers: int, as_json: bool) -> None:
     """Run one round of campaign NAME: candidates, scores, selection, labels, hull."""
     from api.cli.work import parse_family
     from workers.campaign import CampaignSettings
 
-    outcome = run_with_daemons(CampaignSettings(name, parse_family(family), labels=labels, batches=batches), level, workers)
+    outcome = run_with_daemons(
+        CampaignSettings(name, parse_family(family), labels=labels, batches=batches), level, workers
+    )
     rows = round_rows(outcome.round_id)
     print_json({"round": outcome.round_id, "data": rows}) if as_json else print_rows(rows)
 
@@ -93,10 +99,10 @@ def list_(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["textbook"]))
+@click.argument("what", type=click.Choice(["textbook"]), expose_value=False)
 @click.option("--campaign", "name", help="The campaign whose last round is judged.  [default: the newest]")
 @as_json
-def validate(what: str, name: str | None, as_json: bool) -> None:
+def validate(name: str | None, as_json: bool) -> None:
     """Hold the labels of a round against the TEXTBOOK."""
     from sqlalchemy.orm import Session
 
@@ -149,8 +155,9 @@ def print_textbook(found: dict[str, Any]) -> None:
     click.echo(
         f"{found['found']} of {found['asked']} textbook compounds found with {found['labels']} labels; "
         f"as many labels drawn at random would have found {found['random_found']} (expected value).\n"
-        f"{found['right_structure']} of the found have the right structure lowest ({found['tied']} of them tied within "
-        f"2 meV/atom); {found['right_with_rivals']} of {found['with_rivals']} where another structure was labelled too.\n"
+        f"{found['right_structure']} of the found have the right structure lowest ({found['tied']} of them tied "
+        f"within 2 meV/atom); {found['right_with_rivals']} of {found['with_rivals']} "
+        "where another structure was labelled too.\n"
         f"{found['within_25meV']} of the found lie within 25 meV/atom of the hull; {found['no_competition']} are in "
         "systems where no other compound was labelled.\n"
         "Note: 7net-0 has seen most of these compounds in its training set (MPtrj); the scoring model has not seen "
@@ -162,5 +169,3 @@ def _decomposition(row: dict[str, Any]) -> str:
     if row["is_stable"]:
         return "stable"
     return " + ".join(f"{share['amount']:.2f} {share['reduced_formula']}" for share in row["decomposition"])
-
-

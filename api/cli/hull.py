@@ -24,21 +24,30 @@ def hull() -> None:
 @as_json
 def show(chemsys: str, level: str | None, as_of: str | None, as_json: bool) -> None:
     """Every entry within CHEMSYS (Li-Fe-O) and its subsystems, with its place on the hull."""
-    found = _entries(chemsys, level, _moment(as_of))
+    found = entries_of(chemsys, level, _moment(as_of))
     if as_json:
         print_json(found)
         return
-    columns = ["id", "reduced_formula", "formation_energy_per_atom", "e_above_hull", "phase_separation_energy", "is_stable"]
+    columns = [
+        "id",
+        "reduced_formula",
+        "formation_energy_per_atom",
+        "e_above_hull",
+        "phase_separation_energy",
+        "is_stable",
+    ]
     print_table(found["entries"], columns, f"{found['chemsys']} at level {found['level']} (eV/atom)")
 
 
 @hull.command()
 @click.argument("chemsys")
 @click.option("--level")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write; .html and .png.  [default: ./hull-CHEMSYS]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write; .html and .png.  [default: ./hull-CHEMSYS]"
+)
 def plot(chemsys: str, level: str | None, out: Path | None) -> None:
     """Draw the hull of two, three or four elements as HTML and PNG."""
-    found = _entries(chemsys, level, None)
+    found = entries_of(chemsys, level, None)
     written = draw(found, (out or Path(f"hull-{found['chemsys']}")).with_suffix(""))
     click.echo("\n".join(str(path) for path in written))
 
@@ -92,7 +101,8 @@ def _rows(found: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _entries(chemsys: str, level: str | None, as_of: datetime | None) -> dict[str, Any]:
+def entries_of(chemsys: str, level: str | None, as_of: datetime | None = None) -> dict[str, Any]:
+    """Every entry within a chemical system, as `lode hull show --json` prints it."""
     from sqlalchemy.orm import Session
 
     from registry.query.materials import hull_entries

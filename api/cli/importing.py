@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 import click
@@ -51,7 +50,7 @@ def import_(
     for path in files:
         complaints += _import_one(path, level, terms, report)
     if prototypes:
-        _import_prototypes(report)
+        import_prototypes(report)
     print_json(counted(report)) if as_json else _print(report)
     if report.refused or complaints:
         sys.exit(1)
@@ -80,7 +79,8 @@ def _import_one(path: Path, level: str | None, terms: SourceTerms, report: Impor
     return 0
 
 
-def _import_prototypes(report: ImportReport) -> None:
+def import_prototypes(report: ImportReport) -> None:
+    """Store the AFLOW prototypes and add to the report."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry

@@ -24,9 +24,11 @@ def model() -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True)
 @click.option("--max-sites", default=20, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it."
+)
 def relabel(file: Path, level: str, max_sites: int, out: Path) -> None:
-    """Bring the crystals of FILE to a level by single points: a training table OUT.parquet. Resumes where it stopped."""
+    """Bring FILE to a level by single points: a training table OUT.parquet. Goes on where it stopped."""
     from registry.hull.levels import load_level
     from workers.engines.base import engine_named
     from workers.relabel import relabel as run
@@ -66,8 +68,12 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True, help="Level of the targets in DATA.")
 @click.option("--members", default=4, show_default=True, type=click.IntRange(1, 100))
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Members trained at a time, one core each.")
-@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out, one a line.")
+@click.option(
+    "--jobs", default=1, show_default=True, type=click.IntRange(1), help="Members trained at a time, one core each."
+)
+@click.option(
+    "--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out, one a line."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and model.  [default: runs/NAME]")
 @click.option("--no-registry", is_flag=True, help="Only write the model's folder.")
 def train(

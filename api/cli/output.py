@@ -26,7 +26,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*[column.replace("_", " ") for column in columns], title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        *[column.replace("_", " ") for column in columns], title=title, box=box.SIMPLE_HEAD, title_justify="left"
+    )
     for row in rows:
         table.add_row(*[_cell(row.get(column)) for column in columns])
     width = None if sys.stdout.isatty() else 200
@@ -59,9 +61,22 @@ def progress() -> Iterator[Advance]:
 @contextmanager
 def _bars() -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     tasks: dict[str, Any] = {}
     with Progress(*columns, console=Console(stderr=True)) as bars:
 

@@ -83,7 +83,9 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     shown = [
         {
             **row,
-            "decomposition": " + ".join(f"{p['amount']:.3f} {p['reduced_formula']}" for p in row["decomposition"] or []),
+            "decomposition": " + ".join(
+                f"{p['amount']:.3f} {p['reduced_formula']}" for p in row["decomposition"] or []
+            ),
             "flags": ", ".join(row["flags"]),
         }
         for row in rows

@@ -30,7 +30,12 @@ def query(
     with Session(open_registry()) as session:
         page = search(session, filter_, level=level, sort=sort, limit=limit, cursor=after, fields=names)
     if as_json:
-        print_json({"data": page.data, "count": {"value": page.count.value, "kind": page.count.kind}, "next": page.next})
+        print_json(
+            {"data": page.data, "count": {"value": page.count.value, "kind": page.count.kind}, "next": page.next}
+        )
         return
     print_table(page.data, names or SHOWN.split(","))
-    click.echo(f"{len(page.data)} of {page.count.value} ({page.count.kind})" + (f"; next page: --after {page.next}" if page.next else ""))
+    click.echo(
+        f"{len(page.data)} of {page.count.value} ({page.count.kind})"
+        + (f"; next page: --after {page.next}" if page.next else "")
+    )

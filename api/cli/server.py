@@ -12,6 +12,12 @@ from api.cli.output import as_json, print_json, print_table
 @click.command()
 def init() -> None:
     """Start the embedded PostgreSQL unless LODE_DATABASE_URL names another, and bring the schema up to date."""
+    models = prepare_registry()
+    click.echo(f"the registry is ready, with {len(models)} model(s); bring crystals in with `lode import FILE`")
+
+
+def prepare_registry() -> list[str]:
+    """Server, schema, the default level and the shipped models; the models' names."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
@@ -20,12 +26,13 @@ def init() -> None:
     from registry.hull.store import ensure_level
     from registry.schema import upgrade
     from registry.settings import load_settings
+    from workers.train import register_shipped
 
     engine = engine_for(ensure_server(load_settings()))
     upgrade(engine)
     with Session(engine) as session, session.begin():
         ensure_level(session, load_level(DEFAULT_LEVEL))
-    click.echo("the registry is ready: bring crystals in with `lode import FILE`")
+        return register_shipped(session)
 
 
 @click.command()
@@ -36,7 +43,11 @@ def up() -> None:
 
     settings = load_settings()
     ensure_server(settings)
-    click.echo(f"PostgreSQL runs; its files are in {settings.home}" if not settings.database_url else "nothing to start: LODE_DATABASE_URL is set")
+    click.echo(
+        f"PostgreSQL runs; its files are in {settings.home}"
+        if not settings.database_url
+        else "nothing to start: LODE_DATABASE_URL is set"
+    )
 
 
 @click.command()
@@ -59,8 +70,12 @@ def status(as_json: bool) -> None:
         return
     database = found["database"]
     click.echo(f"PostgreSQL {database['version']} ({database['url_kind']}), schema {database['schema']}")
-    print_table([{"kind": kind, **states} for kind, states in found["work"].items()], ["kind", "waiting", "running", "dead"])
-    print_table(found["workers"], ["id", "kinds", "host", "pid", "beat_at"], "workers alive") if found["workers"] else click.echo("no worker is alive")
+    print_table(
+        [{"kind": kind, **states} for kind, states in found["work"].items()], ["kind", "waiting", "running", "dead"]
+    )
+    print_table(found["workers"], ["id", "kinds", "host", "pid", "beat_at"], "workers alive") if found[
+        "workers"
+    ] else click.echo("no worker is alive")
     click.echo(", ".join(f"{count} {name}" for name, count in found["counts"].items()))
 
 
@@ -77,5 +92,5 @@ def _status() -> dict[str, Any]:
     with Session(engine) as session:
         found = overview(session)
     kind = "external" if load_settings().database_url else "embedded"
-    version = ".".join(str(part) for part in check_server(engine))
+    version = str(check_server(engine))
     return {"database": {"url_kind": kind, "version": version, "schema": schema_revision(engine)}, **found}

@@ -65,14 +65,16 @@ def _work(session: Session) -> list[dict[str, Any]]:
 def _newest(session: Session, level: str) -> str:
     stable = "is_stable=TRUE AND nelements>=2"
     found = materials.search(session, stable, level, "-discovered_at", NEWEST, fields=list(COLUMNS), counted=False)
-    rows = [{COLUMNS[key]: _shown(row[key]) for key in COLUMNS} for row in found.data]
+    rows = [{COLUMNS[key]: _shown(key, row[key]) for key in COLUMNS} for row in found.data]
     return f"<h3>{escape(level)}</h3>" + (_table(list(COLUMNS.values()), rows) or _none("No compound yet."))
 
 
-def _shown(value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return "" if value is None else str(value).split("T")[0]
+    if key == "discovered_at":
+        return str(value)[: len("2026-01-31")]
+    return "" if value is None else str(value)
 
 
 def _definitions(values: dict[str, int]) -> str:
