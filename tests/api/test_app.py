@@ -23,7 +23,7 @@ from tests import factories as make
 def url(engine: Engine) -> Iterator[str]:
     """A running server on a registry of two materials, one with a hostile name."""
     with Session(engine) as session:
-        make.material(session, "NaCl", source_name="<script>alert(1)</script>")
+        make.material(session, "NaTiCl3", source_name="<script>alert(1)</script>")
         make.material(session, "KCl", 0.1)
         session.commit()
     server = uvicorn.Server(uvicorn.Config(create_app(engine), port=0, log_level="warning"))
@@ -53,7 +53,8 @@ def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
 def test_serves(url: str, engine: Engine) -> None:
     status, landing = get(f"{url}/")
     assert status == 200
-    assert "NaCl" in landing
+    assert "<td>NaTiCl3</td>" in landing
+    assert "&lt;script&gt;" in landing
     assert "test-level" in landing
     assert "<script>" not in landing
     assert "KCl" not in landing  # it isn't on the hull

@@ -31,7 +31,7 @@ COMPARISONS = st.one_of(
     st.builds(Comparison, names(Type.BOOLEAN), st.sampled_from(["=", "!="]), st.booleans()),
     st.builds(Comparison, names(Type.TIMESTAMP), st.sampled_from(ORDER), MOMENTS),
     st.builds(Comparison, names(Type.CHEMSYS), st.sampled_from(["=", "!="]), CHEMSYS),
-    st.builds(Comparison, names(Type.FORMULA), st.sampled_from(["=", "!="]), st.sampled_from(["NaCl", "LiO2", "Fe"])),
+    st.builds(Comparison, names(Type.FORMULA), st.sampled_from(["=", "!="]), st.sampled_from(["ClNa", "FeLiO2", "Fe"])),
     st.builds(Comparison, names(Type.FORMULA), st.sampled_from(WITHIN), WORDS),
 )
 LEAVES: st.SearchStrategy[Node] = st.one_of(

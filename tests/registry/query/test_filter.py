@@ -95,6 +95,7 @@ def test_says_what_is_missing_at_the_end() -> None:
         parse("nsites <")
 
 
+@settings(deadline=None)
 @given(FILTERS)
 def test_round_trip(asked: Filter) -> None:
     assert parse(write(asked)) == asked
@@ -103,6 +104,7 @@ def test_round_trip(asked: Filter) -> None:
 PIECES = st.sampled_from([*FIELDS, *KEYWORDS, *'()<>=!,:.-"\\', '"Li"', "1", "2.5", "e_above", "\n", "é", "'", "\x00"])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.lists(PIECES, max_size=12).map(" ".join))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(FilterError):
