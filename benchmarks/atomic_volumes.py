@@ -70,9 +70,8 @@ def main() -> None:
         "mean_error": float(np.abs(residuals).mean()),
         "median_error": float(np.median(np.abs(residuals))),
     }
-    print(
-        f"{figures['compounds']} compounds, relative error mean {figures['mean_error']:.3f}, median {figures['median_error']:.3f}"
-    )
+    errors = f"mean {figures['mean_error']:.3f}, median {figures['median_error']:.3f}"
+    print(f"{figures['compounds']} compounds, relative error {errors}")
     print(json.dumps(figures))
 
 

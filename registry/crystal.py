@@ -65,7 +65,8 @@ class Crystal:
         """Raise ValueError if a site is partially occupied or holds no real element."""
         if not structure.is_ordered:
             raise ValueError("partially occupied sites: only fully ordered crystals can be stored")
-        return cls(structure.lattice.matrix, [site.specie.Z for site in structure], structure.frac_coords)
+        numbers = np.array([site.specie.Z for site in structure], dtype=np.int16)
+        return cls(structure.lattice.matrix, numbers, structure.frac_coords)
 
     def to_pymatgen(self) -> Structure:
         from pymatgen.core import Structure

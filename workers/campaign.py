@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,7 +102,7 @@ def _label_in_batches(
     for batch in range(settings.batches):
         budget = (settings.labels - selected) // (settings.batches - batch)
         rules = Rules(**{**asdict(settings.rules), "budget": budget})
-        picked = _select(engine, lambda session, rules=rules: select_labels(session, round_id, level_id, rules))
+        picked = _select(engine, partial(select_labels, round_id=round_id, level_id=level_id, rules=rules))
         selected += picked
         title = f"labelling the selected, batch {batch + 1} of {settings.batches}"
         _wait(engine, (Kind.LABEL, Kind.PLACE), title, report, alive)

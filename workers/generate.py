@@ -84,7 +84,7 @@ def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateI
     ways: list[tuple[str, str | None]] = []
     for candidate in batch:
         identity = Identity(candidate.crystal)
-        twin = index.find_identity(identity)
+        twin: tuple[str, str | None] | None = index.find_identity(identity)
         if twin is None:
             name = public_id(candidate.crystal)
             index.add_identity(name, identity)

@@ -13,7 +13,7 @@ from registry.errors import MissingReference
 from registry.hull.geometry import Hull
 from registry.hull.store import LevelEntries
 from registry.identity.composition import Composition
-from workers.candidates.filters import flags
+from workers.candidates.filters import flags, neighbour_pairs
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 
@@ -48,7 +48,7 @@ def predict_crystals(
 
 def _row(index: int, crystal: Crystal, energy: float, spread: float) -> dict[str, Any]:
     known = bool(np.isfinite(energy))
-    marks: list[str] = list(flags(crystal))
+    marks: list[str] = list(flags(crystal, neighbour_pairs(crystal)))
     if known and spread > WIDE_SPREAD:
         marks.append("wide spread: the members disagree")
     return {

@@ -24,18 +24,16 @@ def query(
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
-    from registry.query.materials import search
+    from registry.query.materials import Count, search
 
     names = [name.strip() for name in fields.split(",")] if fields else None
     with Session(open_registry()) as session:
         page = search(session, filter_, level=level, sort=sort, limit=limit, cursor=after, fields=names)
+    count = page.count or Count(len(page.data), "exact")
     if as_json:
-        print_json(
-            {"data": page.data, "count": {"value": page.count.value, "kind": page.count.kind}, "next": page.next}
-        )
+        print_json({"data": page.data, "count": {"value": count.value, "kind": count.kind}, "next": page.next})
         return
     print_table(page.data, names or SHOWN.split(","))
     click.echo(
-        f"{len(page.data)} of {page.count.value} ({page.count.kind})"
-        + (f"; next page: --after {page.next}" if page.next else "")
+        f"{len(page.data)} of {count.value} ({count.kind})" + (f"; next page: --after {page.next}" if page.next else "")
     )

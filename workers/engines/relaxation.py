@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def relax_with(calculator: Calculator, crystal: Crystal, settings: Relaxation, b
     wall, cpu = time.perf_counter(), time.process_time()
     atoms = to_atoms(crystal)
     atoms.calc = calculator
-    optimizer = LBFGS(FrechetCellFilter(atoms), maxstep=MAX_STEP, logfile=None)
+    moving: Any = FrechetCellFilter(atoms)  # ASE's annotations know optimizers of Atoms only
+    optimizer: Any = LBFGS(moving, maxstep=MAX_STEP, logfile=os.devnull)
     converged = False
     for converged in optimizer.irun(fmax=settings.force_tolerance, steps=settings.max_steps):  # noqa: B007  (read after the loop)
         beat()
