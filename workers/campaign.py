@@ -38,7 +38,7 @@ class CampaignSettings:
     labels: int = 450
     batches: int = 3
     refine: int = 1000
-    reference_sites: int = 20
+    reference_sites: int = 14
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     rules: Rules = field(default_factory=lambda: Rules(budget=0))
 

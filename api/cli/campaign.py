@@ -101,9 +101,15 @@ def list_(as_json: bool) -> None:
 @click.command()
 @click.argument("what", type=click.Choice(["textbook"]), expose_value=False)
 @click.option("--campaign", "name", help="The campaign whose last round is judged.  [default: the newest]")
+@click.option("--formulas", is_flag=True, help="Only print what is asked, to leave it out of a training.")
 @as_json
-def validate(name: str | None, as_json: bool) -> None:
+def validate(name: str | None, formulas: bool, as_json: bool) -> None:
     """Hold the labels of a round against the TEXTBOOK."""
+    if formulas:
+        from workers.validation.textbook import load_textbook
+
+        click.echo("\n".join(compound.reduced_formula for compound in load_textbook()))
+        return
     from sqlalchemy.orm import Session
 
     from workers.validate import last_round, validate_textbook

@@ -13,6 +13,7 @@ COMMANDS = {
     "up": ("api.cli.server", "up", "Start the embedded PostgreSQL."),
     "down": ("api.cli.server", "down", "Stop the embedded PostgreSQL."),
     "status": ("api.cli.server", "status", "What runs, what waits, what the registry holds."),
+    "url": ("api.cli.server", "url", "The address of the database, for psql and notebooks."),
     "doctor": ("api.cli.doctor", "doctor", "Check what this machine has and say what is missing."),
     "import": ("api.cli.importing", "import_", "Bring crystals in from files."),
     "generate": ("api.cli.work", "generate", "Propose candidates from the crystals in the registry."),

@@ -61,6 +61,15 @@ def down() -> None:
 
 
 @click.command()
+def url() -> None:
+    """Print the address of the database: psql "$(lode url)"."""
+    from registry.database import database_url
+    from registry.settings import load_settings
+
+    click.echo(database_url(load_settings()))
+
+
+@click.command()
 @as_json
 def status(as_json: bool) -> None:
     """What runs, what waits, what the registry holds."""

@@ -270,7 +270,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_calculation_result",
         "calculation",
-        ["initial_structure_id", "level_id", "task"],
+        ["initial_structure_id", "level_id"],
         unique=True,
         postgresql_where=sa.text("state = 'converged'"),
     )
@@ -294,7 +294,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_external_id_structure_id")),
         sa.PrimaryKeyConstraint("structure_id", "scheme", "value", name=op.f("pk_external_id")),
     )
-    op.create_index(op.f("ix_external_id_scheme_value"), "external_id", ["scheme", "value"], unique=False)
+    op.create_index(op.f("ix_external_id_value"), "external_id", ["value"], unique=False)
     op.create_table(
         "model",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -544,7 +544,7 @@ def downgrade() -> None:
     op.drop_table("round")
     op.drop_index("uq_model_promoted", table_name="model", postgresql_where=sa.text("promoted"))
     op.drop_table("model")
-    op.drop_index(op.f("ix_external_id_scheme_value"), table_name="external_id")
+    op.drop_index(op.f("ix_external_id_value"), table_name="external_id")
     op.drop_table("external_id")
     op.drop_index(op.f("ix_duplicate_same_as_id"), table_name="duplicate")
     op.drop_table("duplicate")

@@ -31,7 +31,10 @@ class Level(Base):
 
 
 class Calculation(Base):
-    """One attempt to label a structure at a level. The raw energy and its correction stand side by side."""
+    """One attempt to label a structure at a level. The raw energy and its correction stand side by side.
+
+    A structure has at most one converged calculation at a level: the level says what a label is.
+    """
 
     __tablename__ = "calculation"
     __table_args__ = (
@@ -52,7 +55,6 @@ class Calculation(Base):
             "uq_calculation_result",
             "initial_structure_id",
             "level_id",
-            "task",
             unique=True,
             postgresql_where=text("state = 'converged'"),
         ),

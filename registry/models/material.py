@@ -90,7 +90,7 @@ class ExternalId(Base):
     """A name that others gave to a structure (mp-149, an ICSD number, an AFLOW prototype, a file and line)."""
 
     __tablename__ = "external_id"
-    __table_args__ = (Index(None, "scheme", "value"),)
+    __table_args__ = (Index(None, "value"),)
 
     structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"), primary_key=True)
     scheme: Mapped[SymbolText] = mapped_column(primary_key=True)

@@ -221,7 +221,6 @@ def _labelled() -> Column:
         Calculation.initial_structure_id == Structure.id,
         Calculation.level_id == LEVEL_ID,
         Calculation.state == "converged",
-        Calculation.task == "relax",
     )
 
 

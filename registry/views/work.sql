@@ -32,7 +32,7 @@ WHERE selection.purpose IN ('reference', 'label')
   AND NOT EXISTS (
     SELECT FROM calculation
     WHERE calculation.initial_structure_id = selection.structure_id AND calculation.level_id = selection.level_id
-      AND calculation.task = 'relax' AND calculation.state = 'converged')
+      AND calculation.state = 'converged')
   AND NOT EXISTS (
     SELECT FROM work
     WHERE work.kind = 'label' AND work.subject_id = selection.structure_id AND work.target_id = selection.level_id)
