@@ -9,8 +9,8 @@ from itertools import groupby
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from registry.errors import LabelFailure, MissingReference
-from registry.hull.store import missing_references, place
+from registry.errors import HullError, LabelFailure, MissingReference
+from registry.hull.store import place, unplaceable
 from registry.queue import Claim
 from registry.states import ErrorClass, Kind
 from workers.loop import Done, Failed, Outcome
@@ -29,14 +29,18 @@ class PlaceDaemon:
 
     def _work_level(self, engine: Engine, level_id: int, claims: Sequence[Claim]) -> Iterator[Outcome]:
         with Session(engine) as session:
-            missing = missing_references(session, level_id, [claim.subject_id for claim in claims])
+            refused = unplaceable(session, level_id, [claim.subject_id for claim in claims])
         for claim in claims:
-            if claim.subject_id in missing:
-                error = str(MissingReference(missing[claim.subject_id]))
-                yield Failed(claim, LabelFailure(ErrorClass.MISSING_REFERENCE, error), _leave)
-        placeable = [claim for claim in claims if claim.subject_id not in missing]
+            if claim.subject_id in refused:
+                yield Failed(claim, _failure(refused[claim.subject_id]), _leave)
+        placeable = [claim for claim in claims if claim.subject_id not in refused]
         for first, claim in enumerate(placeable):
             yield Done(claim, _leave if first else partial(_place, level_id))
+
+
+def _failure(error: HullError) -> LabelFailure:
+    missing = isinstance(error, MissingReference)
+    return LabelFailure(ErrorClass.MISSING_REFERENCE if missing else ErrorClass.UNPHYSICAL_ENERGY, str(error))
 
 
 def _place(level_id: int, session: Session) -> None:

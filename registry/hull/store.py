@@ -11,16 +11,21 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.errors import NotFound
+from registry.errors import BadEntry, HullError, MissingReference, NotFound
 from registry.hull.geometry import Hull, HullResult, compute_hull
 from registry.hull.levels import Level
-from registry.hull.phases import Entry
+from registry.hull.phases import ENERGY_LIMIT, Entry, energy_complaint
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import HullEvent, HullState
 from registry.models import Level as LevelRow
 
 SAME = 1e-9  # eV/atom: a state that moved by less has not changed
 PLACE_LOCK = 0x68756C6C  # "hull"
+
+ENTRIES = """
+SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, elements, amounts
+FROM entry JOIN composition ON composition.id = entry.composition_id
+WHERE level_id = :level"""
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,18 @@ def level_id(session: Session, name: str) -> int:
 def level_entries(session: Session, level_id: int) -> LevelEntries:
     """All entries of a level that may stand on its hull.
 
-    At a level with fixed references their energies are formation energies; at another one they are corrected energies
-    per atom (`formation_energies` is empty), and the hull takes the lowest entry of each element as its reference.
+    Energies are formation energies: against the level's fixed references or, at a level that has none, against the
+    lowest entry of each element (`formation_energies` is empty then, since a lower element may come). Where an element
+    has no entry either, the hull refuses its systems. Energies that no hull may hold are left out.
     """
-    row = session.get_one(LevelRow, level_id)
-    references = {str(element): float(str(energy)) for element, energy in row.references.items()}
-    query = sa.text(
-        "SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, elements, amounts"
-        " FROM entry JOIN composition ON composition.id = entry.composition_id WHERE level_id = :level"
-    )
-    rows = session.execute(query, {"level": level_id}).all()
-    usable = [row for row in rows if not references or set(row.elements) <= references.keys()]
+    references = _references(session, level_id)
+    rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
+    known = [row for row in rows if not references or set(row.elements) <= references.keys()]
+    offsets = references or _lowest_elements(known)
+    usable = [row for row in known if abs(_formation_energy(row, offsets)) <= ENERGY_LIMIT]
     formulas = {row.calculation_id: row.reduced_formula for row in usable}
     formulas |= {-ATOMIC_NUMBERS[element]: element for element in references}
-    entries = [_entry(row, references) for row in usable] + [_reference(element) for element in references]
+    entries = [_entry(row, offsets) for row in usable] + [_reference(element) for element in references]
     energies = {int(entry.key): entry.formation_energy for entry in entries} if references else {}
     return LevelEntries(tuple(entries), formulas, energies)
 
@@ -117,7 +120,7 @@ def place(session: Session, level_id: int) -> Placed:
     old = _current_states(session, level_id)
     new = {key: _values(solution[key], known) for key in solution if isinstance(key, int) and key > 0}
     changed = [key for key, values in new.items() if key not in old or _moved(old[key], values)]
-    _replace(session, level_id, changed, new)
+    _replace(session, level_id, changed, [key for key in old if key not in new], new)
     events = _displacements(level_id, old, new)
     if events:
         session.execute(sa.insert(HullEvent), events)
@@ -126,25 +129,43 @@ def place(session: Session, level_id: int) -> Placed:
     return Placed(len(new), len(changed), len(events), refused)
 
 
-def missing_references(session: Session, level_id: int, calculation_ids: Sequence[int]) -> dict[int, list[str]]:
-    """Calculation -> elements for which the level has neither a fixed reference nor an elemental entry."""
-    query = sa.text(
-        "SELECT calculation_id, elements FROM entry JOIN composition ON composition.id = entry.composition_id"
-        " WHERE level_id = :level AND (nelements = 1 OR calculation_id = ANY(:ids))"
-    )
+def unplaceable(session: Session, level_id: int, calculation_ids: Sequence[int]) -> dict[int, HullError]:
+    """Which of these no hull can hold, and why: an element without reference, or an energy that is no energy."""
+    query = sa.text(ENTRIES + " AND (nelements = 1 OR calculation_id = ANY(:ids))")
     rows = session.execute(query, {"level": level_id, "ids": list(calculation_ids)}).all()
-    known = set(session.get_one(LevelRow, level_id).references) | {
-        row.elements[0] for row in rows if len(row.elements) == 1
-    }
-    missing = {row.calculation_id: sorted(set(row.elements) - known) for row in rows}
-    return {key: elements for key, elements in missing.items() if elements}
+    offsets = _references(session, level_id) or _lowest_elements(rows)
+    asked = [row for row in rows if row.calculation_id in set(calculation_ids)]
+    complaints = {row.calculation_id: _complaint(row, offsets) for row in asked}
+    return {key: complaint for key, complaint in complaints.items() if complaint is not None}
 
 
-def _entry(row: Any, references: Mapping[str, float]) -> Entry:
+def _complaint(row: Any, offsets: Mapping[str, float]) -> HullError | None:
+    if missing := sorted(set(row.elements) - offsets.keys()):
+        return MissingReference(missing)
+    energy = _formation_energy(row, offsets)
+    return None if abs(energy) <= ENERGY_LIMIT else BadEntry(energy_complaint(row.calculation_id, energy))
+
+
+def _references(session: Session, level_id: int) -> dict[str, float]:
+    references = session.get_one(LevelRow, level_id).references
+    return {str(element): float(str(energy)) for element, energy in references.items()}
+
+
+def _lowest_elements(rows: Sequence[Any]) -> dict[str, float]:
+    """Element -> eV/atom of its lowest entry."""
+    elemental = sorted((row for row in rows if len(row.elements) == 1), key=lambda row: -row.energy)
+    return {row.elements[0]: row.energy for row in elemental}
+
+
+def _entry(row: Any, offsets: Mapping[str, float]) -> Entry:
     amounts = {ATOMIC_NUMBERS[element]: count for element, count in zip(row.elements, row.amounts, strict=True)}
-    total = sum(row.amounts)
-    offset = sum(references.get(e, 0.0) * count for e, count in zip(row.elements, row.amounts, strict=True)) / total
-    return Entry(row.calculation_id, amounts, row.energy - offset)
+    return Entry(row.calculation_id, amounts, _formation_energy(row, offsets))
+
+
+def _formation_energy(row: Any, offsets: Mapping[str, float]) -> float:
+    """eV/atom; an element without offset counts as it is."""
+    elements = sum(offsets.get(e, 0.0) * count for e, count in zip(row.elements, row.amounts, strict=True))
+    return float(row.energy - elements / sum(row.amounts))
 
 
 def _reference(element: str) -> Entry:
@@ -194,14 +215,22 @@ def _phases(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return sorted((str(share["calculation_id"]), str(share["reduced_formula"])) for share in values["decomposition"])
 
 
-def _replace(session: Session, level_id: int, keys: Sequence[int], values: Mapping[int, Mapping[str, Any]]) -> None:
-    if not keys:
+def _replace(
+    session: Session,
+    level_id: int,
+    keys: Sequence[int],
+    gone: Sequence[int],
+    values: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Close the states of `keys` and `gone` (taken off the hull), and open those of `keys`, at one moment."""
+    if not keys and not gone:
         return
     now = session.scalar(sa.select(sa.func.clock_timestamp()))
-    current = sa.update(HullState).where(HullState.calculation_id.in_(list(keys)), HullState.valid_to.is_(None))
+    current = sa.update(HullState).where(HullState.calculation_id.in_([*keys, *gone]), HullState.valid_to.is_(None))
     session.execute(current.values(valid_to=now))
     rows = [{"level_id": level_id, "calculation_id": key, "valid_from": now, **values[key]} for key in keys]
-    session.execute(sa.insert(HullState), rows)
+    if rows:
+        session.execute(sa.insert(HullState), rows)
 
 
 def _displacements(
