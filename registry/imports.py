@@ -127,17 +127,25 @@ class Importer:
 def import_file(
     session: Session, path: Path, level: str | None, terms: SourceTerms, progress: Callable[[int], None]
 ) -> ImportReport:
-    """Read a file into the session. Raises LodeError if this very file is there already; commit is the caller's."""
-    level_id = _level_id(session, level) if level else None
-    digest = _sha256(path)
-    if digest is not None:
-        _refuse_second_time(session, path, digest, level_id)
-    report = Importer(session, terms, level_id).store(read_file(path), progress)
-    if digest is not None and len(report.refused) < report.read:
-        counts = {"read": report.read, "imported": report.imported, "duplicates": report.duplicates}
-        counts["refused"] = len(report.refused)
-        session.add(Import(name=path.name, sha256=digest, level_id=level_id, counts=dict(counts)))
+    """Read a file into the session. Raises LodeError if this very file is there already; commit is the caller's.
+
+    A file of which nothing can be stored leaves no trace, not even its source or its level.
+    """
+    with session.begin_nested() as savepoint:
+        level_id = _level_id(session, level) if level else None
+        digest = _sha256(path)
+        if digest is not None:
+            _refuse_second_time(session, path, digest, level_id)
+        report = Importer(session, terms, level_id).store(read_file(path), progress)
+        if digest is None or len(report.refused) == report.read:
+            savepoint.rollback()
+        else:
+            session.add(Import(name=path.name, sha256=digest, level_id=level_id, counts=_counts(report)))
     return report
+
+
+def _counts(report: ImportReport) -> dict[str, object]:
+    return {**counted(report), "refused": len(report.refused)}
 
 
 def _level_id(session: Session, name: str) -> int:

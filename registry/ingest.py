@@ -63,12 +63,20 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     compositions = _composition_ids(session, {_composition(record) for record in records})
     prototypes = _prototype_ids(session, [record.identity.prototype for record in records])
     rows = [_row(record, compositions, prototypes) for record in records]
-    unique = list({row["public_id"]: row for row in rows}.values())
-    new = set(session.scalars(insert(Structure).on_conflict_do_nothing().returning(Structure.public_id), unique))
-    ids = structure_ids(session, [row["public_id"] for row in rows])
-    stored = [Stored(ids[row["public_id"]], row["public_id"], row["public_id"] in new) for row in rows]
+    unique = {row["public_id"]: row for row in rows}
+    insertion = insert(Structure).on_conflict_do_nothing().returning(Structure.public_id)
+    new = set(session.scalars(insertion, list(unique.values())))
+    ids = structure_ids(session, unique)
+    stored = [_stored(row["public_id"], ids, new) for row in rows]
     _store_external_ids(session, records, stored)
     return stored
+
+
+def _stored(name: str, ids: Mapping[str, int], new: set[str]) -> Stored:
+    """Takes the name out of `new`: of equal arrays in one batch the first is the new one."""
+    place = Stored(ids[name], name, name in new)
+    new.discard(name)
+    return place
 
 
 def source_id(session: Session, terms: SourceTerms) -> int:
