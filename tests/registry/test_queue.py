@@ -1,0 +1,214 @@
+"""Claims under load and under death: every row has one owner, and a result needs the token."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from registry import queue
+from registry.errors import LeaseLost
+from registry.models import Source, Work
+from registry.states import Kind, WorkState
+from tests import factories as make
+
+ATTEMPTS = 3
+
+
+def add_rows(engine: Engine, count: int, **columns: object) -> None:
+    with Session(engine) as session, session.begin():
+        for _ in range(count):
+            make.work(session, **columns)
+
+
+def claim(engine: Engine, batch: int = 1, lease: float = 60.0) -> list[queue.Claim]:
+    return queue.claim(engine, Kind.LABEL, queue.register(engine, [Kind.LABEL]), batch, lease)
+
+
+def rows(engine: Engine) -> list[Work]:
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.query(Work).order_by(Work.id))
+
+
+def expire(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE work SET lease_until = now() - interval '1 s' WHERE state = 'running'"))
+
+
+def test_a_claim_takes_the_most_urgent_rows_of_its_kind(engine: Engine):
+    add_rows(engine, 1, priority=5, subject_id=500)
+    add_rows(engine, 1, priority=1, subject_id=100)
+    add_rows(engine, 1, priority=0, subject_id=900, run_after=datetime.now(UTC) + timedelta(hours=1))
+    add_rows(engine, 1, priority=0, subject_id=901, kind="score")
+    assert [one.subject_id for one in claim(engine)] == [100]
+    assert [one.subject_id for one in claim(engine, batch=9)] == [500]
+    assert claim(engine) == []
+
+
+def test_a_claim_counts_the_attempt_and_carries_one_token(engine: Engine):
+    add_rows(engine, 3)
+    taken = claim(engine, batch=3)
+    assert {one.attempts for one in taken} == {1}
+    assert len({one.token for one in taken}) == 1
+    assert {row.state for row in rows(engine)} == {WorkState.RUNNING}
+
+
+def test_a_beat_prolongs_what_is_held(engine: Engine):
+    add_rows(engine, 2)
+    worker = queue.register(engine, [Kind.LABEL])
+    taken = queue.claim(engine, Kind.LABEL, worker, 2, lease_seconds=1)
+    before = rows(engine)[0].lease_until
+    assert queue.beat(engine, taken[0].token, worker, 600) == 2
+    after = rows(engine)[0].lease_until
+    assert before is not None
+    assert after is not None
+    assert after - before > timedelta(seconds=500)
+    assert queue.beat(engine, uuid.uuid4(), worker, 600) == 0
+
+
+def test_finishing_removes_the_row(engine: Engine):
+    add_rows(engine, 1)
+    taken = claim(engine)[0]
+    with Session(engine) as session, session.begin():
+        queue.finish(session, taken)
+    assert rows(engine) == []
+
+
+def store_result(engine: Engine, claim: queue.Claim) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Source(name="the result", licence="", citation=""))
+        session.flush()
+        queue.finish(session, claim)
+
+
+def test_a_late_result_is_rolled_back_with_its_finish(engine: Engine):
+    add_rows(engine, 1)
+    late = claim(engine)[0]
+    expire(engine)
+    assert queue.rescue(engine, ATTEMPTS) == 1
+    again = claim(engine)[0]
+    assert (again.id, again.attempts) == (late.id, 2)
+    with pytest.raises(LeaseLost):
+        store_result(engine, late)
+    with pytest.raises(LeaseLost), Session(engine) as session, session.begin():
+        queue.fail(session, late, "bug", "late", None)
+    with Session(engine) as session, session.begin():
+        assert session.query(Source).count() == 0
+        queue.finish(session, again)
+    assert rows(engine) == []
+
+
+def test_a_failure_waits_for_its_delay(engine: Engine):
+    add_rows(engine, 1)
+    with Session(engine) as session, session.begin():
+        queue.fail(session, claim(engine)[0], "out_of_memory", "too big", retry_after=3600)
+    row = rows(engine)[0]
+    assert (row.state, row.error_class, row.error, row.token) == (WorkState.WAITING, "out_of_memory", "too big", None)
+    assert row.run_after > datetime.now(UTC) + timedelta(minutes=50)
+    assert claim(engine) == []
+
+
+def test_the_last_failure_buries_and_retry_revives(engine: Engine):
+    add_rows(engine, 1)
+    with Session(engine) as session, session.begin():
+        queue.fail(session, claim(engine)[0], "bug", "it broke", retry_after=None)
+    assert rows(engine)[0].state == WorkState.DEAD
+    assert queue.retry(engine, Kind.PLACE) == 0
+    assert queue.retry(engine) == 1
+    assert claim(engine)[0].attempts == 1
+
+
+def test_a_row_whose_worker_dies_each_time_ends_dead(engine: Engine):
+    add_rows(engine, 1)
+    for attempt in range(1, ATTEMPTS + 1):
+        assert [one.attempts for one in claim(engine)] == [attempt]
+        expire(engine)
+        assert queue.rescue(engine, ATTEMPTS) == 1
+    row = rows(engine)[0]
+    assert (row.state, row.error_class) == (WorkState.DEAD, "node_lost")
+    assert claim(engine) == []
+
+
+def test_rescue_leaves_living_leases_alone(engine: Engine):
+    add_rows(engine, 1)
+    claim(engine)
+    assert queue.rescue(engine, ATTEMPTS) == 0
+
+
+def test_giving_back_costs_no_attempt(engine: Engine):
+    add_rows(engine, 2)
+    taken = claim(engine, batch=2)
+    assert queue.give_back(engine, taken[0].token) == 2
+    assert {(row.state, row.attempts) for row in rows(engine)} == {(WorkState.WAITING, 0)}
+
+
+def test_two_connections_never_claim_the_same_row(engine: Engine):
+    add_rows(engine, 200)
+    worker = queue.register(engine, [Kind.LABEL])
+    taken: list[int] = []
+
+    def take() -> None:
+        while claims := queue.claim(engine, Kind.LABEL, worker, 3, 60.0):
+            taken.extend(one.id for one in claims)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 200
+    assert max(Counter(taken).values()) == 1
+
+
+def test_two_daemons_enqueue_the_same_row_once(engine: Engine):
+    with Session(engine) as session, session.begin():
+        make.calculation(session, make.structure(session), make.level(session))
+    threads = [threading.Thread(target=queue.enqueue, args=(engine, Kind.PLACE)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(rows(engine)) == 1
+    assert queue.enqueue(engine, Kind.PLACE) == 0
+
+
+def test_the_plan_of_a_claim_reads_the_waiting_index(engine: Engine):
+    fill = (
+        "INSERT INTO work (kind, subject_id, target_id, priority, state, error_class)"
+        " SELECT 'label', n, 1, 0, CASE WHEN mod(n, 50) = 0 THEN 'waiting' ELSE 'dead' END, 'bug'"
+        " FROM generate_series(1, 20000) AS n"
+    )
+    values = {"kind": "label", "batch": 10, "token": uuid.uuid4(), "worker_id": None, "lease_seconds": 60}
+    with engine.begin() as connection:
+        connection.exec_driver_sql(fill)
+        connection.exec_driver_sql("ANALYZE work")
+        plan = connection.exec_driver_sql("EXPLAIN " + queue.statements()["claim"], values).scalars().all()
+    assert "ix_work_waiting" in "\n".join(plan)
+    assert "Seq Scan" not in "\n".join(plan)
+
+
+def test_the_summary_names_every_kind_and_state(engine: Engine):
+    add_rows(engine, 2)
+    add_rows(engine, 1, kind="place", state="dead")
+    with Session(engine) as session:
+        found = queue.summary(session)
+    assert set(found) == set(Kind)
+    assert found["label"] == {"waiting": 2, "running": 0, "dead": 0}
+    assert found["place"]["dead"] == 1
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_has_its_view_and_its_statements(engine: Engine, kind: Kind):
+    assert queue.enqueue(engine, kind) == 0
+    assert queue.open_work(engine, kind) == 0
+
+
+def test_dead_rows_are_no_open_work(engine: Engine):
+    add_rows(engine, 1, state="dead")
+    add_rows(engine, 1)
+    assert queue.open_work(engine, Kind.LABEL) == 1
