@@ -36,7 +36,7 @@ class CampaignSettings:
     name: str
     family: tuple[str, ...]
     labels: int = 450
-    batches: int = 3
+    batches: int = 6
     refine: int = 1000
     reference_sites: int = 14
     candidates: CandidateSettings = field(default_factory=CandidateSettings)

@@ -17,15 +17,22 @@ from registry.crystal import Floats
 from registry.hull.geometry import Hull, compute_hull
 from registry.hull.phases import Entry
 
+PRIOR = 0.05  # eV/atom for a factor of ten in the probability of a substitution
+
 
 @dataclass(frozen=True)
 class Option:
-    """A scored candidate. `energy`: predicted formation energy in eV/atom at the hull's level."""
+    """A scored candidate.
+
+    energy: predicted formation energy in eV/atom at the hull's level
+    probability: of the likeliest substitution that leads to it
+    """
 
     structure_id: int
     formula: str
     amounts: Mapping[int, int]
     energy: float
+    probability: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ class LabelledComposition:
     """What labels say of a composition, in eV/atom.
 
     energy: the lowest labelled formation energy; e_above_hull: of that label
-    residual: mean of label minus prediction over its labelled candidates
+    residual: of label minus prediction over its n labelled candidates: n / (n + 1) of the mean, since about half of a
+        model's error is shared by the polymorphs of a composition
     """
 
     energy: float
@@ -91,13 +99,28 @@ def depths_among_rivals(options: Sequence[Option], entries: Sequence[Entry]) -> 
     return {formula: depth for formula, depth in depths.items() if depth is not None}
 
 
+def order_of_worth(options: Sequence[Option], entries: Sequence[Entry]) -> list[str]:
+    """Compositions by depth among rivals; each factor of ten in probability counts as much as PRIOR eV/atom.
+
+    Energies alone can't tell the few real ternaries from the many that a model takes for slightly stable; how likely
+    the substitution is, mined from known compounds, is evidence of its own.
+    """
+    depths = depths_among_rivals(options, entries)
+    likeliest = {formula: max(one.probability for one in family) for formula, family in _by_formula(options).items()}
+
+    def worth(formula: str) -> tuple[float, str]:
+        return depths.get(formula, np.inf) - PRIOR * np.log10(max(likeliest[formula], 1e-12)), formula
+
+    return sorted(likeliest, key=worth)
+
+
 def choose(
     options: Sequence[Option],
     entries: Sequence[Entry],
     labelled: Mapping[str, LabelledComposition],
     rules: Rules,
 ) -> list[Choice]:
-    """Up to `budget` unlabelled options, firsts by depth among rivals, rivals by predicted energy; both interleaved."""
+    """Up to `budget` unlabelled options, firsts by worth, rivals by predicted energy."""
     options = shifted([option for option in options if len(option.amounts) > 1], labelled)
     if not options:
         return []
@@ -109,16 +132,15 @@ def choose(
 
 
 def promising(
-    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 8
+    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 6
 ) -> list[Choice]:
-    """The `count` options worth the whole ensemble: the lowest of each composition, compositions by depth."""
+    """The `count` options worth the whole ensemble: the lowest of each composition, compositions by worth."""
     options = [option for option in options if len(option.amounts) > 1]
     if not options:
         return []
     energies = dict(zip((o.structure_id for o in options), decomposition_energies(options, entries), strict=True))
-    depths = depths_among_rivals(options, entries)
     families = _by_formula(options)
-    ordered = sorted(families, key=lambda formula: (depths.get(formula, np.inf), formula))
+    ordered = order_of_worth(options, entries)
     chosen = [option for formula in ordered for option in families[formula][:per_composition]][:count]
     return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
 
@@ -131,9 +153,8 @@ def _firsts(
     rules: Rules,
 ) -> list[Option]:
     lowest = {formula: family[0] for formula, family in _by_formula(options).items() if formula not in labelled}
-    depths = depths_among_rivals(options, entries)
-    eligible = [option for option in lowest.values() if energies[option.structure_id] <= rules.threshold]
-    return sorted(eligible, key=lambda option: (depths.get(option.formula, np.inf), option.structure_id))
+    ordered = [lowest[formula] for formula in order_of_worth(options, entries) if formula in lowest]
+    return [option for option in ordered if energies[option.structure_id] <= rules.threshold]
 
 
 def _rivals(options: Sequence[Option], labelled: Mapping[str, LabelledComposition], rules: Rules) -> list[Option]:

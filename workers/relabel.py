@@ -6,7 +6,7 @@ follow from the level's references (`with_targets`), so new references need no n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +23,21 @@ T = TypeVar("T")
 CHUNK = 200
 
 
+Labeller = Callable[[Sequence[Crystal]], list[tuple[Crystal, float] | None]]
+"""Crystals -> what each became and its raw energy (eV per cell), in order; None where it came to nothing."""
+
+
+def as_they_stand(engine: Engine) -> Labeller:
+    """A single point each."""
+
+    def label(crystals: Sequence[Crystal]) -> list[tuple[Crystal, float] | None]:
+        return list(zip(crystals, engine.energies(crystals), strict=True))
+
+    return label
+
+
 def relabel(
-    records: Iterable[tuple[str, str, Crystal]], engine: Engine, folder: Path, progress: Callable[[int], None]
+    records: Iterable[tuple[str, str, Crystal]], label: Labeller, folder: Path, progress: Callable[[int], None]
 ) -> None:
     """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
 
@@ -34,7 +47,7 @@ def relabel(
     for number, chunk in enumerate(_chunks(records, CHUNK)):
         part = folder / f"part-{number:05d}.parquet"
         if not part.exists():
-            _write(_rows(chunk, engine), part)
+            _write(_rows(chunk, label), part)
         progress(len(chunk))
 
 
@@ -55,9 +68,13 @@ def _target(level: Level, row: dict[Any, Any]) -> float:
     return level.formation_energy(crystal.amounts, row["energy"] + row["correction"])
 
 
-def _rows(chunk: list[tuple[str, str, Crystal]], engine: Engine) -> list[dict[str, Any]]:
-    energies = engine.energies([crystal for _, _, crystal in chunk])
-    return [_row(*record, energy) for record, energy in zip(chunk, energies, strict=True)]
+def _rows(chunk: list[tuple[str, str, Crystal]], label: Labeller) -> list[dict[str, Any]]:
+    labelled = label([crystal for _, _, crystal in chunk])
+    return [
+        _row(name, formula, *found)
+        for (name, formula, _), found in zip(chunk, labelled, strict=True)
+        if found is not None
+    ]
 
 
 def _row(name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, Any]:

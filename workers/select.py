@@ -18,7 +18,8 @@ from workers.ranking import Choice, LabelledComposition, Option, Rules, choose, 
 
 OPTIONS = """
 SELECT structure.id AS structure_id, composition.reduced_formula AS formula, composition.elements,
-       composition.amounts, prediction.formation_energy_per_atom AS energy
+       composition.amounts, prediction.formation_energy_per_atom AS energy,
+       (SELECT max(probability) FROM lineage WHERE lineage.child_id = structure.id) AS probability
 FROM prediction
 JOIN structure ON structure.id = prediction.structure_id
 JOIN composition ON composition.id = structure.composition_id
@@ -100,7 +101,10 @@ def select_labels(session: Session, round_id: int, level_id: int, rules: Rules, 
 
 def _options(session: Session, model: Model, level_id: int, stage: Stage) -> list[Option]:
     rows = session.execute(sa.text(OPTIONS), {"model": model.id, "stage": stage.value, "level": level_id})
-    return [Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy) for row in rows]
+    return [
+        Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy, row.probability or 1.0)
+        for row in rows
+    ]
 
 
 def _amounts(elements: Sequence[str], amounts: Sequence[int]) -> dict[int, int]:
@@ -117,9 +121,7 @@ def _labelled(session: Session, model: Model, level_id: int) -> dict[str, Labell
 def _summary(rows: Sequence[sa.Row[tuple[object, ...]]]) -> LabelledComposition:
     lowest = min(rows, key=lambda row: row.energy)
     residuals = [row.energy - row.predicted for row in rows if row.predicted is not None]
-    return LabelledComposition(
-        lowest.energy, lowest.e_above_hull, sum(residuals) / len(residuals) if residuals else 0.0
-    )
+    return LabelledComposition(lowest.energy, lowest.e_above_hull, sum(residuals) / (len(residuals) + 1))
 
 
 def _store(

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -27,14 +28,19 @@ SHIPPED = Path(__file__).parents[1] / "predictors" / "shipped"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train: `data` is a training table (see predictors.training_set), `folder` takes checkpoints and model."""
+    """What to train: `data` are training tables (see predictors.training_set), `folder` takes checkpoints and model."""
 
-    data: Path
+    data: tuple[Path, ...]
     folder: Path
     level: str
     members: int
     epochs: int
     excluded: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Path:
+        """All data in one file, which the members' checkpoints name by its hash."""
+        return self.folder / "data.parquet"
 
     @property
     def config(self) -> TrainConfig:
@@ -53,10 +59,11 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     from predictors.train import assemble
     from predictors.training_set import read_training_set
 
+    _merge(plan)
     _train_members(plan, jobs, report)
     ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
     report("judging the ensemble", 0, 0)
-    judged = evaluate(ensemble, read_training_set(plan.data, plan.excluded))
+    judged = evaluate(ensemble, read_training_set(plan.table, plan.excluded))
     ensemble = replace(
         ensemble, record=replace(ensemble.record, metrics={**ensemble.record.metrics, **judged.as_metrics()})
     )
@@ -120,6 +127,15 @@ def shipped_model(level: str) -> Path:
     raise LevelMismatch(f"no shipped model predicts at level '{level}'")
 
 
+def _merge(plan: Plan) -> None:
+    """Write the table unless a run before did."""
+    if not plan.table.exists():
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        columns = ["formula", "lattice", "numbers", "frac_coords", "target"]
+        tables = [pd.read_parquet(path, columns=columns) for path in plan.data]
+        pd.concat(tables, ignore_index=True).to_parquet(plan.table)
+
+
 def _train_members(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> None:
     total = plan.members * plan.epochs
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -135,7 +151,7 @@ def _train_member(plan: Plan, seed: int) -> None:
     from predictors.train import train_member
     from predictors.training_set import read_training_set
 
-    for _ in train_member(read_training_set(plan.data, plan.excluded), _member_folder(plan, seed), plan.config, seed):
+    for _ in train_member(read_training_set(plan.table, plan.excluded), _member_folder(plan, seed), plan.config, seed):
         pass
 
 

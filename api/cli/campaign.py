@@ -50,20 +50,23 @@ def campaign() -> None:
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True)
 @click.option("--labels", default=450, show_default=True, type=click.IntRange(1))
 @click.option(
-    "--batches", default=3, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
+    "--batches", default=6, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
 )
 @click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(0), help="Local daemons."
 )
 @as_json
-def run(name: str, family: str, level: str, labels: int, batches: int, workers: int, as_json: bool) -> None:
+def run(
+    name: str, family: str, level: str, labels: int, batches: int, simple_anions: bool, workers: int, as_json: bool
+) -> None:
     """Run one round of campaign NAME: candidates, scores, selection, labels, hull."""
     from api.cli.work import parse_family
     from workers.campaign import CampaignSettings
+    from workers.candidates.generation import Settings
 
-    outcome = run_with_daemons(
-        CampaignSettings(name, parse_family(family), labels=labels, batches=batches), level, workers
-    )
+    candidates = Settings(simple_anions=simple_anions)
+    settings = CampaignSettings(name, parse_family(family), labels=labels, batches=batches, candidates=candidates)
+    outcome = run_with_daemons(settings, level, workers)
     rows = round_rows(outcome.round_id)
     print_json({"round": outcome.round_id, "data": rows}) if as_json else print_rows(rows)
 

@@ -69,8 +69,11 @@ def _run(labels: int, workers: int) -> Any:
     from api.cli.campaign import run_with_daemons
     from api.cli.work import parse_family
     from workers.campaign import CampaignSettings
+    from workers.candidates.generation import Settings
 
-    return run_with_daemons(CampaignSettings(NAME, parse_family(FAMILY), labels=labels), DEFAULT_LEVEL, workers)
+    candidates = Settings(simple_anions=True)
+    settings = CampaignSettings(NAME, parse_family(FAMILY), labels=labels, candidates=candidates)
+    return run_with_daemons(settings, DEFAULT_LEVEL, workers)
 
 
 def _show(round_id: int, folder: Path) -> None:

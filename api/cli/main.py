@@ -60,11 +60,12 @@ def cli() -> None:
 def main() -> None:
     """Run the command. Exit code 1 and one line for every error that its user can mend, 2 for a wrong call."""
     _quiet_libraries()
+    from predictors.errors import PredictorError
     from registry.errors import LodeError
 
     try:
         cli.main(prog_name="lode", standalone_mode=True)
-    except LodeError as error:
+    except (LodeError, PredictorError) as error:
         click.echo(f"lode: {error}", err=True)
         sys.exit(1)
 

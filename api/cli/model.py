@@ -29,21 +29,59 @@ def model() -> None:
 )
 def relabel(file: Path, level: str, max_sites: int, out: Path) -> None:
     """Bring FILE to a level by single points: a training table OUT.parquet. Goes on where it stopped."""
+    _label_into(out, level, "as they stand", list(_records(file, max_sites)))
+
+
+@model.command()
+@click.option("--family", required=True, help="Elements of the compounds: Li,Na,O,...")
+@click.option(
+    "--wider", default="", help="More elements; compounds of the family alone are drawn three times as often."
+)
+@click.option("--count", default=6000, show_default=True, type=click.IntRange(1))
+@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out.")
+@click.option("--level", default=DEFAULT_LEVEL, show_default=True)
+@click.option("--max-sites", default=8, show_default=True)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it."
+)
+def polymorphs(
+    family: str, wider: str, count: int, exclude: Path | None, level: str, max_sites: int, out: Path
+) -> None:
+    """Label hypothetical polymorphs at their best volume: OUT.parquet shows a model what wrong structures cost."""
+    from api.cli.work import parse_family
+    from registry.importers.prototypes import read_prototypes
+    from registry.importers.record import ImportedRecord
+    from workers.candidates.generation import Settings
+    from workers.polymorphs import drawn, hypothetical
+
+    core = parse_family(family)
+    families = [core, parse_family(f"{family},{wider}")] if wider else [core]
+    parents = [record.crystal for record in read_prototypes() if isinstance(record, ImportedRecord)]
+    excluded = exclude.read_text().split() if exclude else []
+    settings = Settings(max_sites=max_sites, max_elements=4, per_parent=500, partial_per_parent=60)
+    compounds = drawn(hypothetical(parents, families, excluded, settings), count, core, seed=0)
+    named = [(f"polymorph:{number}", *compound) for number, compound in enumerate(compounds)]
+    _label_into(out, level, "at best volume", named)
+
+
+def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, Crystal]]) -> None:
     from registry.hull.levels import load_level
     from workers.engines.base import engine_named
-    from workers.relabel import relabel as run
-    from workers.relabel import with_targets
+    from workers.polymorphs import at_best_volume
+    from workers.relabel import as_they_stand, relabel, with_targets
 
     of = load_level(level)
+    engine = engine_named(of.engine)
+    label = {"as they stand": as_they_stand, "at best volume": at_best_volume}[how](engine)
     done = 0
     with progress() as advance:
 
-        def count(records: int) -> None:
+        def count(records_done: int) -> None:
             nonlocal done
-            done += records
-            advance(f"single points with {of.engine}", done, 0)
+            done += records_done
+            advance(f"{of.engine}, {how}", done, len(records))
 
-        run(_records(file, max_sites), engine_named(of.engine), out, count)
+        relabel(records, label, out, count)
     table = with_targets(out, of)
     table.to_parquet(out.with_suffix(".parquet"))
     click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
@@ -63,7 +101,7 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
 
 
 @model.command()
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="Name of the model in the registry.")
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True, help="Level of the targets in DATA.")
 @click.option("--members", default=4, show_default=True, type=click.IntRange(1, 100))
@@ -71,15 +109,20 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1), help="Members trained at a time, one core each."
 )
-@click.option(
-    "--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out, one a line."
-)
+@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and model.  [default: runs/NAME]")
 @click.option("--no-registry", is_flag=True, help="Only write the model's folder.")
 def train(
-    data: Path, name: str, level: str, members: int, epochs: int, jobs: int, exclude: Path | None, out: Path | None,
+    data: tuple[Path, ...],
+    name: str,
+    level: str,
+    members: int,
+    epochs: int,
+    jobs: int,
+    exclude: Path | None,
+    out: Path | None,
     no_registry: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Train an ensemble on DATA: parquet with formula, lattice, numbers, frac_coords, target (eV/atom at the level).
 
     Interrupted or killed, the same command goes on from the last epoch of each member.

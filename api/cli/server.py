@@ -17,11 +17,12 @@ def init() -> None:
 
 
 def prepare_registry() -> list[str]:
-    """Server, schema, the default level and the shipped models; the models' names."""
+    """Server, schema, the default level, the compiled hull solver and the shipped models; the models' names."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
     from registry.database import engine_for, ensure_server
+    from registry.hull.geometry import warm
     from registry.hull.levels import load_level
     from registry.hull.store import ensure_level
     from registry.schema import upgrade
@@ -30,6 +31,7 @@ def prepare_registry() -> list[str]:
 
     engine = engine_for(ensure_server(load_settings()))
     upgrade(engine)
+    warm()
     with Session(engine) as session, session.begin():
         ensure_level(session, load_level(DEFAULT_LEVEL))
         return register_shipped(session)

@@ -18,6 +18,7 @@ from workers.candidates.partial_substitution import Ints, Symmetry, primitive, s
 from workers.candidates.substitution import (
     Mappings,
     Slot,
+    anion_formers_reduced,
     cations_less_electronegative,
     enumerate_mappings,
     family_ions,
@@ -68,6 +69,7 @@ class Settings:
     per_parent, partial_per_parent: at most this many of each operation per parent, see `_ranked`.
     antitypes: also fill cation sites with anions and anion sites with cations.
     alloys: also replace metals in compounds of metals alone.
+    simple_anions: elements of groups 15 to 17 only as anions.
     """
 
     threshold: float = 1e-5
@@ -80,6 +82,7 @@ class Settings:
     partial: bool = True
     antitypes: bool = True
     alloys: bool = False
+    simple_anions: bool = False
     symprec: float = 1e-2
     limits: Limits = field(default_factory=Limits)
 
@@ -248,7 +251,12 @@ def _acceptable(slots: Sequence[Slot], context: _Context, threshold: float) -> M
         return mappings
     ordered = cations_less_electronegative(mappings)
     context.funnel.reject("electronegativity", int((~ordered).sum()))
-    return mappings.select(ordered)
+    mappings = mappings.select(ordered)
+    if not context.settings.simple_anions:
+        return mappings
+    simple = anion_formers_reduced(mappings)
+    context.funnel.reject("oxidised_anion_former", int((~simple).sum()))
+    return mappings.select(simple)
 
 
 def _ranked(proposals: list[_Proposal], most: int, funnel: Funnel) -> list[_Proposal]:

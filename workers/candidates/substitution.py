@@ -151,6 +151,17 @@ def cations_less_electronegative(mappings: Mappings) -> Bools:
     return np.asarray(cations < anions, dtype=bool)
 
 
+def anion_formers_reduced(mappings: Mappings) -> Bools:
+    """(k,) bool: no ion of groups 15 to 17 is a cation (no sulfates, phosphates, chlorates)."""
+    from pymatgen.core import Element
+
+    reduced = np.ones(len(mappings), dtype=bool)
+    for column, s in zip(mappings.choices.T, mappings.slots, strict=True):
+        formers = np.array([15 <= Element.from_Z(ion.number).group <= 17 for ion in s.ions])[column]
+        reduced &= ~(formers & (s.charges[column] > 0))
+    return reduced
+
+
 def _remaining(values: Sequence[float], operation: np.ufunc, start: float) -> Floats:
     """(slots + 1,): entry d combines the values of slots d, d+1, ..."""
     return np.asarray(operation.accumulate(np.array([start, *reversed(values)], dtype=np.float64))[::-1])

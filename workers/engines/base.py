@@ -68,9 +68,15 @@ def engine_named(name: str) -> Engine:
     raise LabelFailure("missing_engine", f"no engine '{name}' here; there is: 7net-0")
 
 
-MIN_DISTANCE = 0.5  # angstrom
 VOLUME_PER_ATOM = (2.0, 200.0)  # cubic angstrom
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
+
+
+def check_start(crystal: Crystal) -> None:
+    """Raise LabelFailure for a cell squeezed flat: its neighbour lists alone would take minutes."""
+    volume = crystal.volume / crystal.nsites
+    if volume < VOLUME_PER_ATOM[0]:
+        raise LabelFailure("unphysical_volume", f"{volume:.2g} A^3 per atom before the first step")
 
 
 def check_plausible(crystal: Crystal, energy: float) -> None:
