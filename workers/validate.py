@@ -49,13 +49,20 @@ ORDER BY calculation.id
 
 def validate_textbook(session: Session, round_id: int) -> TextbookReport:
     """Judge the candidates and labels of a round's level, and keep the report. Commit is the caller's."""
-    level_id = session.get_one(Campaign, session.get_one(Round, round_id).campaign_id).level_id
-    textbook = load_textbook()
+    campaign = session.get_one(Campaign, session.get_one(Round, round_id).campaign_id)
+    level_id = campaign.level_id
+    textbook = within(load_textbook(), campaign.settings["family"])
     report = judge(textbook, _candidates(session, level_id, textbook), _labels(session, level_id))
     found = report.as_dict()
     rows = found.pop("rows")
     session.add(Validation(round_id=round_id, name="textbook", summary=found, rows=rows))
     return report
+
+
+def within(textbook: Sequence[TextbookCompound], family: object) -> list[TextbookCompound]:
+    """The compounds made of the family's elements alone."""
+    assert isinstance(family, list)
+    return [compound for compound in textbook if compound.elements <= set(family)]
 
 
 def last_round(session: Session, campaign: str | None = None) -> int:

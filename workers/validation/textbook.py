@@ -47,6 +47,10 @@ class TextbookCompound:
     certainty: str
     note: str
 
+    @property
+    def elements(self) -> set[str]:
+        return set(self.protostructure.rpartition(":")[2].split("-"))
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         plain = {key: row[key] for key in ("structure_type", "strukturbericht", "protostructure", "certainty", "note")}
