@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from registry.crystal import Crystal
-from registry.errors import MissingReference
+from registry.errors import LevelMismatch, MissingReference
 from registry.hull.geometry import Hull
 from registry.hull.store import LevelEntries
 from registry.identity.composition import Composition
@@ -24,6 +24,7 @@ def predict_crystals(
     """One dict per crystal, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     level: the entries of the model's level, or None to say nothing of the hull
+    Raises LevelMismatch when the entries are of another level.
     """
     from predictors.checkpoint import load_model
     from predictors.cpu import tune_cpu
@@ -32,6 +33,10 @@ def predict_crystals(
         return []
     tune_cpu(1)
     ensemble = load_model(folder)
+    if level is not None and level.level != ensemble.record.level:
+        raise LevelMismatch(
+            f"model '{folder.name}' predicts at level '{ensemble.record.level}', the hull is of level '{level.level}'"
+        )
     found = ensemble.predict(crystals, volume_scan=unrelaxed)
     hull = Hull(level.entries) if level is not None and level.entries else None
     rows = []

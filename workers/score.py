@@ -44,9 +44,17 @@ class ScoreDaemon:
     def _predict(
         self, engine: Engine, model_id: int, claims: Sequence[Claim], beat: Callable[[], None]
     ) -> Iterator[Outcome]:
+        from predictors.errors import BadCheckpoint
+
         with Session(engine) as session:
             found = crystals(session, [claim.subject_id for claim in claims])
-            ensemble = self._ensemble(session, model_id)
+            path = Path(session.get_one(Model, model_id).path)
+        try:
+            ensemble = self._ensemble(model_id, path)
+        except BadCheckpoint as error:
+            for claim in claims:  # another node may have the file
+                yield Failed(claim, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)), _nothing)
+            return
         beat()
         predictions = self._ask(ensemble, [found[claim.subject_id] for claim in claims])
         for index, claim in enumerate(claims):
@@ -72,13 +80,13 @@ class ScoreDaemon:
             "volume_factor": float(predictions.volume_factor[index]),
         }
 
-    def _ensemble(self, session: Session, model_id: int) -> Ensemble:
+    def _ensemble(self, model_id: int, path: Path) -> Ensemble:
         if model_id not in self._ensembles:
             from predictors.checkpoint import load_model
             from predictors.cpu import tune_cpu
 
             tune_cpu(1)
-            self._ensembles[model_id] = load_model(Path(session.get_one(Model, model_id).path))
+            self._ensembles[model_id] = load_model(path)
         return self._ensembles[model_id]
 
 

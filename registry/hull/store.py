@@ -42,6 +42,7 @@ class Placed:
 class LevelEntries:
     """Entries of one level by calculation id; elemental references stand in as entries -Z at 0 eV/atom."""
 
+    level: str
     entries: tuple[Entry, ...]
     formulas: Mapping[int, str]
     formation_energies: Mapping[int, float]
@@ -104,7 +105,8 @@ def level_entries(session: Session, level_id: int) -> LevelEntries:
     formulas |= {-ATOMIC_NUMBERS[element]: element for element in references}
     entries = [_entry(row, offsets) for row in usable] + [_reference(element) for element in references]
     energies = {int(entry.key): entry.formation_energy for entry in entries} if references else {}
-    return LevelEntries(tuple(entries), formulas, energies)
+    name = session.get_one(LevelRow, level_id).name
+    return LevelEntries(name, tuple(entries), formulas, energies)
 
 
 def current_hull(session: Session, level_id: int) -> Hull:
