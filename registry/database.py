@@ -69,7 +69,8 @@ def check_server(engine: Engine) -> int:
         with engine.connect() as connection:
             major = int(connection.scalar(text("SELECT current_setting('server_version_num')::int / 10000")))
     except OperationalError as error:
-        raise DatabaseUnavailable(f"no PostgreSQL answers at {engine.url!r}: {error.orig}") from error
+        reason = " ".join(str(error.orig).split())
+        raise DatabaseUnavailable(f"no PostgreSQL answers at {engine.url!r}: {reason}") from error
     if major < OLDEST_SERVER:
         raise DatabaseUnavailable(f"{engine.url!r} is PostgreSQL {major}: Motherlode needs {OLDEST_SERVER} or newer")
     return major

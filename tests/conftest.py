@@ -183,6 +183,14 @@ def session(_shared_engine: Engine) -> Iterator[Session]:
         transaction.rollback()
 
 
+@pytest.fixture(autouse=True)
+def _denormals_kept() -> Iterator[None]:
+    """Models and potentials flush denormal floats in the whole process; Hypothesis refuses to draw floats then."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def lode_test_data() -> Path:
     """The folder of real data sets, where there is one."""

@@ -90,21 +90,21 @@ class Loop:
     def run(self) -> None:
         worker_id = queue.register(self.engine, [daemon.kind for daemon in self.daemons])
         try:
-            while not self._stop.is_set():
-                if self._turn(worker_id) == 0 and self._idle():
-                    break
+            while not self._stop.is_set() and not self._turn(worker_id):
+                pass
         finally:
             queue.retire(self.engine, worker_id)
 
-    def _turn(self, worker_id: int) -> int:
-        """One look at every kind; how many claims were worked on. A database that is away is waited for."""
+    def _turn(self, worker_id: int) -> bool:
+        """One look at every kind; True where a drain is over. A database that is away is waited for."""
         try:
             queue.rescue(self.engine, MAX_ATTEMPTS)
-            return sum(self._serve(daemon, worker_id) for daemon in self.daemons)
+            claims = sum(self._serve(daemon, worker_id) for daemon in self.daemons)
+            return claims == 0 and self._idle()
         except OperationalError as error:
             log.warning("the database is away, trying again: %s", error.orig)
             self._stop.wait(self.poll_seconds)
-            return 1
+            return False
 
     def _idle(self) -> bool:
         """True where a drain is over; otherwise sleeps until the next look."""
@@ -114,6 +114,8 @@ class Loop:
         return False
 
     def _serve(self, daemon: Daemon, worker_id: int) -> int:
+        if self._stop.is_set():
+            return 0
         queue.enqueue(self.engine, daemon.kind)
         claims = queue.claim(self.engine, daemon.kind, worker_id, daemon.batch, daemon.lease_seconds)
         if claims:
@@ -136,8 +138,8 @@ class Loop:
     def _store(self, outcome: Outcome) -> None:
         try:
             with Session(self.engine) as session, session.begin():
+                _settle(session, outcome)  # first: a late result must not even try to be written
                 outcome.write(session)
-                _settle(session, outcome)
         except LeaseLost as lost:
             log.warning("%s", lost)
             return
@@ -161,6 +163,7 @@ class Heart:
         self._lease_seconds = lease_seconds
         self._stop = threading.Event()
         self._last = time.monotonic()
+        self._lost = False
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
 
     def __enter__(self) -> Heart:
@@ -172,14 +175,14 @@ class Heart:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLost once no beat went through for a whole lease: the row may be another's by now."""
-        if time.monotonic() - self._last > self._lease_seconds:
-            raise LeaseLost(f"{self._claim.kind} {self._claim.subject_id}: no beat reached the database for a lease")
+        """Raise LeaseLost once the rows are gone, or no beat went through for a whole lease: they may be another's."""
+        if self._lost or time.monotonic() - self._last > self._lease_seconds:
+            raise LeaseLost(f"{self._claim.kind} {self._claim.subject_id}: the lease ran out while it was worked on")
 
     def _beat(self) -> None:
         while not self._stop.wait(self._lease_seconds / 3):
             try:
-                queue.beat(self._engine, self._claim.token, self._worker_id, self._lease_seconds)
-                self._last = time.monotonic()
+                held = queue.beat(self._engine, self._claim.token, self._worker_id, self._lease_seconds)
+                self._lost, self._last = held == 0, time.monotonic()
             except OperationalError as error:
                 log.warning("a beat didn't reach the database: %s", error.orig)

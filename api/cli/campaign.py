@@ -52,6 +52,7 @@ def campaign() -> None:
 @click.option(
     "--batches", default=6, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
 )
+@click.option("--simple-anions", is_flag=True, help="Elements of groups 15 to 17 only as anions.")
 @click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(0), help="Local daemons."
 )

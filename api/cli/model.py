@@ -28,7 +28,10 @@ def model() -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it."
 )
 def relabel(file: Path, level: str, max_sites: int, out: Path) -> None:
-    """Bring FILE to a level by single points: a training table OUT.parquet. Goes on where it stopped."""
+    """Bring FILE to a level by single points: a training table OUT.parquet. Goes on where it stopped.
+
+    Rows that the file itself marks `suspect` are left out.
+    """
     _label_into(out, level, "as they stand", list(_records(file, max_sites)))
 
 
@@ -95,7 +98,7 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
     for record in read_file(file):
         if not isinstance(record, ImportedRecord):
             click.echo(f"lode: {record}", err=True)
-        elif record.crystal.nsites <= max_sites:
+        elif record.crystal.nsites <= max_sites and not record.metadata.get("suspect"):
             formula = str(record.metadata.get("formula") or Composition.of(record.crystal.amounts).reduced_formula)
             yield record.record, formula, record.crystal
 

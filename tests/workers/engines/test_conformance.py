@@ -1,0 +1,117 @@
+"""What every label engine promises. A new engine joins the list."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from registry.crystal import Crystal
+from registry.errors import LabelFailure, LeaseLost
+from registry.states import ErrorClass
+from tests.workers.standin import StandIn
+from workers.engines.base import Engine, Relaxation, check_plausible, engine_named
+
+ROCK_SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.85, [11, 17], [[0, 0, 0], [0.52, 0.5, 0.5]])
+CUBIC = Crystal(np.eye(3) * 4.3, [11, 11, 17, 17], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.52]])
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture(scope="module", params=["stand-in", "7net-0"])
+def label_engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "stand-in":
+        return StandIn()
+    if importlib.util.find_spec("sevenn") is None:
+        pytest.skip("sevenn isn't installed: pip install 'motherlode[potentials]'")
+    return engine_named(request.param)
+
+
+def test_a_relaxation_lowers_the_energy_and_ends_in_rest(label_engine: Engine):
+    beats: list[None] = []
+    label = label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), lambda: beats.append(None))
+    assert label.energy < label_engine.static(ROCK_SALT).energy
+    assert np.linalg.norm(label.forces, axis=1).max() < 0.05
+    assert len(beats) >= label.steps > 0
+    assert label.forces.shape == (2, 3)
+    assert label.stress.shape == (6,)
+    assert label.crystal.amounts == ROCK_SALT.amounts
+
+
+def test_a_static_run_moves_nothing(label_engine: Engine):
+    label = label_engine.static(CUBIC)
+    assert label.steps == 0
+    assert label.crystal.lattice == pytest.approx(CUBIC.lattice)
+    assert label.crystal.frac_coords == pytest.approx(CUBIC.frac_coords)
+
+
+def test_single_energies_equal_static_ones(label_engine: Engine):
+    crystals = [ROCK_SALT, CUBIC, ROCK_SALT]
+    expected = [label_engine.static(crystal).energy for crystal in crystals]
+    assert label_engine.energies(crystals) == pytest.approx(expected, abs=1e-4)
+    assert label_engine.energies([]) == []
+
+
+def test_the_order_of_the_atoms_does_not_matter(label_engine: Engine):
+    order = [2, 0, 3, 1]
+    shuffled = Crystal(CUBIC.lattice, CUBIC.numbers[order], CUBIC.frac_coords[order])
+    one, other = label_engine.static(CUBIC), label_engine.static(shuffled)
+    assert other.energy == pytest.approx(one.energy, abs=1e-4)
+    assert other.forces == pytest.approx(one.forces[order], abs=1e-3)
+
+
+def test_a_doubled_cell_has_twice_the_energy(label_engine: Engine):
+    shift = np.array([[0.5, 0, 0]])
+    halved = ROCK_SALT.frac_coords * [0.5, 1, 1]
+    doubled = Crystal(
+        ROCK_SALT.lattice * [[2], [1], [1]], np.tile(ROCK_SALT.numbers, 2), np.vstack([halved, halved + shift])
+    )
+    one, two = label_engine.energies([ROCK_SALT, doubled])
+    assert two == pytest.approx(2 * one, abs=1e-3)
+
+
+def test_too_few_steps_are_a_failure_with_its_class(label_engine: Engine):
+    with pytest.raises(LabelFailure) as failure:
+        label_engine.relax(ROCK_SALT, Relaxation(0.001, 1), nothing)
+    assert failure.value.error_class == ErrorClass.NOT_CONVERGED_IONIC
+
+
+@pytest.mark.parametrize("edge", [1.0, 40.0])
+def test_a_cell_that_explodes_or_is_no_matter_is_a_failure_with_a_known_class(label_engine: Engine, edge: float):
+    """Squeezed to an angstrom, or atoms so far apart that nothing holds them: never a label."""
+    wild = Crystal(np.eye(3) * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    with pytest.raises(LabelFailure) as failure:
+        label_engine.relax(wild, Relaxation(0.05, 60), nothing)
+    assert failure.value.error_class in set(ErrorClass)
+
+
+def test_a_beat_may_stop_a_relaxation(label_engine: Engine):
+    def lost() -> None:
+        raise LeaseLost("the row is another's by now")
+
+    with pytest.raises(LeaseLost):
+        label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), lost)
+
+
+@pytest.mark.parametrize(
+    ("crystal", "energy", "error_class"),
+    [
+        (ROCK_SALT, float("nan"), ErrorClass.GEOMETRY_EXPLODED),
+        (ROCK_SALT, -500.0, ErrorClass.UNPHYSICAL_ENERGY),
+        (ROCK_SALT.scaled(2.0), -6.0, ErrorClass.UNPHYSICAL_VOLUME),
+        (ROCK_SALT.scaled(900.0), -6.0, ErrorClass.UNPHYSICAL_VOLUME),
+    ],
+)
+def test_guard_rails(crystal: Crystal, energy: float, error_class: ErrorClass):
+    with pytest.raises(LabelFailure) as failure:
+        check_plausible(crystal, energy)
+    assert failure.value.error_class == error_class
+
+
+def test_an_engine_that_is_not_here_is_a_failure_another_node_may_mend():
+    with pytest.raises(LabelFailure) as failure:
+        engine_named("vasp-on-the-moon")
+    assert failure.value.error_class == ErrorClass.MISSING_ENGINE

@@ -1,0 +1,28 @@
+"""A structure ensemble of a few weights drawn by chance, seeded: what tests of the loop score with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workers.standin import NAME
+
+ELEMENTS = (3, 8, 9, 11, 12, 16, 17, 19, 20, 35)
+
+
+def save_tiny_model(folder: Path, level: str = NAME, members: int = 3) -> Path:
+    """Write the ensemble as the project ships its own; the folder."""
+    import torch
+
+    from predictors.checkpoint import save_model
+    from predictors.ensemble import Ensemble, ModelRecord
+    from predictors.structure_model import ModelConfig, StructureModel
+
+    torch.manual_seed(1)
+    config = ModelConfig(width=8, steps=1, cutoff=4.0, max_neighbors=12, gaussians=8)
+    built = [StructureModel(config).eval() for _ in range(members)]
+    for member in built:
+        member.baseline.fill_(-0.5)
+        member.scale.fill_(0.3)
+        member.adjacency.fill_(8.0)
+    save_model(Ensemble(built, ModelRecord(level, ELEMENTS, data_hash=f"by chance, {level}")), folder)
+    return folder

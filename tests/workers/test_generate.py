@@ -1,0 +1,117 @@
+"""Candidates into the registry: one structure a crystal, one row of lineage a way, one number a rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.crystal import Crystal
+from registry.identity.duplicates import Identity
+from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
+from registry.models import Composition, Funnel, Lineage, Structure
+from registry.states import Operation, Origin
+from tests import factories as make
+from workers.candidates.generation import Settings
+from workers.generate import Generated, generate_candidates
+
+FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+SETTINGS = Settings(partial=False)
+
+
+def salt(session: Session, cation: int, anion: int, edge: float) -> int:
+    crystal = Crystal(FCC * edge / 2, [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return store(session, [NewStructure(Identity(crystal), Origin.IMPORTED, source_id(session, OWN))])[0].id
+
+
+@pytest.fixture
+def parents(session: Session) -> list[int]:
+    """NaCl and KCl, both as rock salt."""
+    return [salt(session, 11, 17, 5.6), salt(session, 19, 17, 6.3)]
+
+
+@pytest.fixture
+def turn(session: Session) -> int:
+    return make.campaign_round(session, make.campaign(session, make.level(session))).id
+
+
+def run(session: Session, parents: list[int], turn: int, *family: str, settings: Settings = SETTINGS) -> Generated:
+    return generate_candidates(session, parents, family or ("Na", "K", "Cl", "Br"), settings, turn)
+
+
+def formulas(session: Session) -> list[str]:
+    query = select(Composition.reduced_formula).join(Structure, Structure.composition_id == Composition.id)
+    return sorted(session.scalars(query.where(Structure.origin == Origin.GENERATED)))
+
+
+def ways(session: Session, formula: str) -> list[Lineage]:
+    query = (
+        select(Lineage)
+        .join(Structure, Structure.id == Lineage.child_id)
+        .join(Composition, Composition.id == Structure.composition_id)
+    )
+    return list(session.scalars(query.where(Composition.reduced_formula == formula).order_by(Lineage.id)))
+
+
+def test_one_candidate_by_two_ways_is_one_structure_with_two_parents(session: Session, parents: list[int], turn: int):
+    found = run(session, parents, turn)
+    assert formulas(session).count("NaBr") == 1
+    both = [way for way in ways(session, "NaBr") if not way.arguments["antitype"]]
+    assert {way.parent_id for way in both} == set(parents)
+    assert len({way.child_id for way in both}) == 1
+    assert next(way.rule for way in both) is None
+    assert both[1].rule == "label+fingerprint"
+    assert found.new == len(formulas(session))
+
+
+def test_a_known_crystal_is_found_again_not_stored_again(session: Session, parents: list[int], turn: int):
+    run(session, parents, turn)
+    assert "KCl" not in formulas(session)
+    known = [way for way in ways(session, "KCl") if way.parent_id == parents[0]]
+    assert {(way.child_id, way.rule) for way in known} == {(parents[1], "label+fingerprint")}
+
+
+def test_nobody_is_his_own_parent(session: Session, parents: list[int], turn: int):
+    run(session, parents, turn)
+    assert all(way.child_id != way.parent_id for way in session.scalars(select(Lineage)))
+
+
+def test_a_second_run_stores_nothing_new(session: Session, parents: list[int], turn: int):
+    first = run(session, parents, turn)
+    before = len(session.scalars(select(Lineage)).all())
+    again = run(session, parents, turn)
+    assert (again.new, again.known) == (0, first.new + first.known)
+    assert len(session.scalars(select(Lineage)).all()) == before
+
+
+def test_the_operation_and_its_arguments_are_kept(session: Session, parents: list[int], turn: int):
+    run(session, parents, turn)
+    way = ways(session, "NaBr")[0]
+    assert way.operation == Operation.IONIC_SUBSTITUTION
+    assert way.round_id == turn
+    assert way.arguments["elements"] == {"Cl": "Br", "Na": "Na"} or "Br" in str(way.arguments["elements"])
+    assert way.probability is not None
+    assert 0 < way.probability <= 1
+
+
+def test_candidates_are_whole_rows(session: Session, parents: list[int], turn: int):
+    run(session, parents, turn)
+    for row in session.scalars(select(Structure).where(Structure.origin == Origin.GENERATED)):
+        crystal = crystal_of(row)
+        assert row.prototype_id is not None
+        assert row.volume == pytest.approx(crystal.volume)
+        assert row.attributes["flags"] == []
+
+
+def test_what_became_of_all_is_counted(session: Session, parents: list[int], turn: int):
+    found = run(session, parents, turn)
+    rows = session.scalars(select(Funnel).where(Funnel.round_id == turn)).all()
+    assert {row.stage.split(":")[0] for row in rows} == {"generate"}
+    assert sum(row.candidates for row in rows if row.rule == "already known") == found.known
+
+
+def test_partial_substitution_keeps_the_family(session: Session, parents: list[int], turn: int):
+    run(session, parents, turn, settings=Settings())
+    elements = {one for row in session.scalars(select(Composition.elements)) for one in row}
+    assert elements <= {"Na", "K", "Cl", "Br"}

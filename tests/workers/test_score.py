@@ -1,0 +1,111 @@
+"""The scoring daemons with a real ensemble on real rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
+
+pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
+
+from predictors.checkpoint import load_model
+from registry import queue
+from registry.crystal import Crystal
+from registry.models import Model, Prediction, Work
+from registry.states import ErrorClass, Kind, Purpose, Stage, WorkState
+from tests import factories as make
+from workers.loop import Loop
+from workers.score import ScoreDaemon
+from workers.train import promote, register
+
+
+@pytest.fixture
+def model_id(engine: Engine, level_id: int, tiny_model: Path) -> int:
+    with Session(engine) as session, session.begin():
+        found = register(session, "tiny", tiny_model)
+        promote(session, "tiny")
+    return found
+
+
+def cubic(number: int, other: int) -> Crystal:
+    return Crystal(np.eye(3) * 4.0, [number, other], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def candidates(engine: Engine, *crystals: Crystal) -> list[int]:
+    with Session(engine) as session, session.begin():
+        return [make.structure(session, "NaCl", origin="generated", arrays=one).id for one in crystals]
+
+
+def drain(engine: Engine, stage: Stage) -> None:
+    Loop(engine, [ScoreDaemon(stage)], drain=True).run()
+
+
+def predictions(engine: Engine) -> list[Prediction]:
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.scalars(select(Prediction).order_by(Prediction.structure_id)))
+
+
+def test_every_candidate_is_scored_once(engine: Engine, model_id: int, tiny_model: Path):
+    crystals = [cubic(11, 17), cubic(19, 17)]
+    ids = candidates(engine, *crystals)
+    with Session(engine) as session, session.begin():
+        make.structure(session, "NaCl")  # imported: nobody asks for it
+    drain(engine, Stage.SINGLE)
+    rows = predictions(engine)
+    assert [row.structure_id for row in rows] == ids
+    expected = load_model(tiny_model).predict(crystals, members=1)
+    assert [row.formation_energy_per_atom for row in rows] == pytest.approx(list(expected.energy), abs=1e-6)
+    assert {(row.stage, row.spread, row.volume_factor, len(row.members)) for row in rows} == {("single", None, 1.0, 1)}
+    assert queue.open_work(engine, Kind.SCORE) == 0
+
+
+def test_the_ensemble_scans_volumes_of_what_was_picked(engine: Engine, model_id: int, tiny_model: Path):
+    crystals = [cubic(11, 17), cubic(19, 17)]
+    ids = candidates(engine, *crystals)
+    with Session(engine) as session, session.begin():
+        model = session.get_one(Model, model_id)
+        turn = make.campaign_round(session, make.campaign(session, make.level(session, "7net-0")))
+        of = session.get_one(type(make.structure(session, "Na")), ids[1])
+        make.selection(session, of, turn, model, purpose=Purpose.REFINE.value)
+    drain(engine, Stage.ENSEMBLE)
+    row = predictions(engine)[0]
+    expected = load_model(tiny_model).predict([crystals[1]], volume_scan=True)
+    assert row.structure_id == ids[1]
+    assert row.formation_energy_per_atom == pytest.approx(float(expected.energy[0]), abs=1e-6)
+    assert row.spread == pytest.approx(float(expected.spread[0]), abs=1e-6)
+    assert (len(row.members), 0.8 <= row.volume_factor <= 1.2) == (3, True)
+
+
+def test_an_element_that_the_model_never_saw_is_refused_with_its_reason(engine: Engine, model_id: int):
+    known, strange = candidates(engine, cubic(11, 17), cubic(92, 17))
+    drain(engine, Stage.SINGLE)
+    assert [row.structure_id for row in predictions(engine)] == [known]
+    with Session(engine) as session:
+        row = session.scalars(select(Work)).one()
+        assert (row.subject_id, row.state, row.error_class) == (strange, WorkState.DEAD, ErrorClass.UNSUPPORTED_ELEMENT)
+
+
+def test_a_new_model_asks_for_new_scores(engine: Engine, model_id: int, tiny_model: Path):
+    candidates(engine, cubic(11, 17))
+    drain(engine, Stage.SINGLE)
+    with Session(engine) as session, session.begin():
+        register(session, "tiny-2", tiny_model)
+        promote(session, "tiny-2")
+    assert queue.open_work(engine, Kind.SCORE) == 1
+    drain(engine, Stage.SINGLE)
+    assert len({row.model_id for row in predictions(engine)}) == 2
+
+
+def test_a_model_that_cannot_be_read_here_leaves_the_row_to_others(engine: Engine, model_id: int):
+    candidates(engine, cubic(11, 17))
+    with Session(engine) as session, session.begin():
+        session.execute(update(Model).values(path="/nowhere"))
+    loop = Loop(engine, [ScoreDaemon(Stage.SINGLE)], on_outcome=lambda _outcome: loop.stop())
+    loop.run()
+    with Session(engine) as session:
+        row = session.scalars(select(Work)).one()
+        assert (row.state, row.error_class) == (WorkState.WAITING, ErrorClass.MISSING_ENGINE)
+        assert "/nowhere" in str(row.error)

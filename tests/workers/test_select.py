@@ -1,0 +1,117 @@
+"""Selection on real rows: what is offered, and which models are refused."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from registry.errors import LevelMismatch, NotFound
+from registry.models import Level, Model, Round, Selection
+from registry.states import Purpose, Stage
+from tests import factories as make
+from workers.ranking import Rules
+from workers.select import named_model, promoted_model, select_labels, select_references, select_refine
+
+REFERENCES = {"Na": -1.0, "Cl": -2.0, "K": -1.5}
+
+
+@pytest.fixture
+def level(session: Session) -> Level:
+    return make.level(session, "fixed", references=REFERENCES)
+
+
+@pytest.fixture
+def model(session: Session, level: Level) -> Model:
+    return make.model(session, level)
+
+
+@pytest.fixture
+def turn(session: Session, level: Level) -> Round:
+    return make.campaign_round(session, make.campaign(session, level))
+
+
+def candidate(session: Session, model: Model, formula: str, energy: float, stage: Stage = Stage.ENSEMBLE) -> int:
+    row = make.structure(session, formula, origin="generated")
+    make.prediction(session, row, model, energy, stage=stage.value)
+    return row.id
+
+
+def picked(session: Session, purpose: Purpose) -> list[Selection]:
+    return list(session.scalars(select(Selection).where(Selection.purpose == purpose).order_by(Selection.rank)))
+
+
+def test_labels_are_picked_by_predicted_decomposition_energy(session: Session, level: Level, model: Model, turn: Round):
+    poor, best = candidate(session, model, "NaCl", -0.5), candidate(session, model, "KCl", -1.0)
+    candidate(session, model, "NaKCl", +0.9)
+    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 2
+    rows = picked(session, Purpose.LABEL)
+    assert [row.structure_id for row in rows] == [best, poor]
+    assert [row.rank for row in rows] == [1, 2]
+    assert [row.predicted_decomposition_energy for row in rows] == pytest.approx([-1.0, -0.5])
+    assert {row.model_id for row in rows} == {model.id}
+
+
+def test_what_was_picked_is_not_offered_again(session: Session, level: Level, model: Model, turn: Round):
+    candidate(session, model, "NaCl", -0.5)
+    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 1
+    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 0
+
+
+def test_the_hull_as_it_stands_counts(session: Session, level: Level, model: Model, turn: Round):
+    known = make.structure(session, "NaCl")
+    make.hull_state(session, make.calculation(session, known, level, energy=-3.0 - 2.0), 0.0)
+    candidate(session, model, "Na3Cl", -0.2)
+    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 0
+
+
+def test_refining_looks_at_single_scores_only(session: Session, level: Level, model: Model, turn: Round):
+    single = candidate(session, model, "NaCl", -0.5, Stage.SINGLE)
+    candidate(session, model, "KCl", -0.5, Stage.ENSEMBLE)
+    assert select_refine(session, turn.id, level.id, 10) == 1
+    assert [row.structure_id for row in picked(session, Purpose.REFINE)] == [single]
+
+
+def test_references_are_the_imported_crystals_of_the_family(session: Session, level: Level, turn: Round):
+    inside = make.structure(session, "NaCl")
+    element = make.structure(session, "Na")
+    make.structure(session, "LiCl")
+    make.structure(session, "KCl", origin="generated")
+    assert select_references(session, turn.id, level.id, ["Na", "K", "Cl"], 20) == 2
+    rows = picked(session, Purpose.REFERENCE)
+    assert [row.structure_id for row in rows] == [element.id, inside.id]
+    assert {row.predicted_decomposition_energy for row in rows} == {None}
+    assert select_references(session, turn.id, level.id, ["Na", "K", "Cl"], 1) == 1
+
+
+def test_a_model_of_another_level_is_refused(session: Session, level: Level, turn: Round):
+    stranger = make.model(session, make.level(session, "other"), "stranger")
+    said = "'stranger' predicts at level 'other', the hull is of level 'fixed'"
+    with pytest.raises(LevelMismatch, match=said):
+        select_refine(session, turn.id, level.id, 5, stranger)
+    with pytest.raises(LevelMismatch, match=said):
+        select_labels(session, turn.id, level.id, Rules(budget=5), stranger)
+
+
+def test_the_database_refuses_it_too(session: Session, level: Level, turn: Round):
+    stranger = make.model(session, make.level(session, "other"), "stranger")
+    row = make.structure(session, "NaCl", origin="generated")
+    mixed = Selection(round_id=turn.id, structure_id=row.id, level_id=level.id, model_id=stranger.id, rank=1)
+    mixed.purpose = Purpose.LABEL
+    with pytest.raises(IntegrityError, match="fk_selection_model_id_level_id"):
+        make.added(session, mixed)
+
+
+def test_without_a_promoted_model_nothing_is_picked(session: Session, level: Level, turn: Round):
+    make.model(session, level, "resting", promoted=False)
+    with pytest.raises(NotFound, match="lode model promote"):
+        select_labels(session, turn.id, level.id, Rules(budget=5))
+    with pytest.raises(NotFound, match="there are: resting"):
+        named_model(session, "absent")
+
+
+def test_one_promoted_model_a_level(session: Session, level: Level, model: Model):
+    assert promoted_model(session, level.id).id == model.id
+    with pytest.raises(IntegrityError, match="uq_model_promoted"):
+        make.model(session, level, "second")
