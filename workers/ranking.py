@@ -56,7 +56,7 @@ class Rules:
     budget: int
     threshold: float = 0.05  # predicted decomposition energy, as in the paper
     window: float = 0.10  # a rival's predicted energy above the lowest label of its composition
-    rival_share: float = 0.5
+    rival_share: float = 0.4
     per_composition: int = 2
 
 
@@ -132,14 +132,17 @@ def choose(
 
 
 def promising(
-    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 6
+    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 6, window: float = 0.10
 ) -> list[Choice]:
-    """The `count` options worth the whole ensemble: the lowest of each composition, compositions by worth."""
+    """The `count` options worth the whole ensemble: of each composition the lowest few, compositions by worth.
+
+    window: eV/atom above the lowest of a composition, about twice the error of one member
+    """
     options = [option for option in options if len(option.amounts) > 1]
     if not options:
         return []
     energies = dict(zip((o.structure_id for o in options), decomposition_energies(options, entries), strict=True))
-    families = _by_formula(options)
+    families = {formula: _close(family, window) for formula, family in _by_formula(options).items()}
     ordered = order_of_worth(options, entries)
     chosen = [option for formula in ordered for option in families[formula][:per_composition]][:count]
     return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
@@ -172,6 +175,11 @@ def _interleaved(firsts: Sequence[Option], rivals: Sequence[Option], rules: Rule
     of_rivals = min(len(rivals), max(round(rules.budget * rules.rival_share), rules.budget - len(firsts)))
     of_firsts = min(len(firsts), rules.budget - of_rivals)
     return [*firsts[:of_firsts], *rivals[:of_rivals]]
+
+
+def _close(family: Sequence[Option], window: float) -> list[Option]:
+    """Those of a family, lowest first, that lie within `window` of its lowest."""
+    return [option for option in family if option.energy - family[0].energy <= window]
 
 
 def _by_formula(options: Iterable[Option]) -> dict[str, list[Option]]:

@@ -72,7 +72,7 @@ def draw(found: dict[str, Any], stem: Path) -> list[Path]:
     """Write the pictures of `hull_entries`' answer; their paths."""
     from api.pictures.hull import hull_html, hull_png
 
-    rows = _rows(found)
+    rows = [*_rows(found), *_references(found)]
     title = f"{found['chemsys']} at level {found['level']}"
     elements = found["chemsys"].split("-")
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,18 @@ def _rows(found: dict[str, Any]) -> list[Any]:
             is_new=row.get("origin") == "generated",
         )
         for row in found["entries"]
+    ]
+
+
+def _references(found: dict[str, Any]) -> list[Any]:
+    """The corners that no labelled crystal holds: the level's own references, at zero."""
+    from api.pictures.hull import HullRow
+
+    held = {row["chemsys"] for row in found["entries"] if row["is_stable"]}
+    return [
+        HullRow(element, {element: 1.0}, formation_energy=0.0, e_above_hull=0.0, is_stable=True, label="reference")
+        for element in found["references"]
+        if element not in held
     ]
 
 

@@ -113,6 +113,9 @@ class Hull(graphene.ObjectType):
     level = graphene.String()
     chemsys = graphene.NonNull(graphene.String)
     as_of = graphene.String(description="null: now")
+    references = graphene.NonNull(
+        graphene.List(graphene.NonNull(graphene.String)), description="elements that the level itself puts at zero"
+    )
     entries = listed(HullEntry)
 
 

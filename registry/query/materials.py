@@ -163,7 +163,8 @@ def hull_entries(session: Session, chemsys: str, level: str | None = None, as_of
     """Every entry within a chemical system and its subsystems, with its place on the hull.
 
     as_of: the hull as it was then (None: as it is). Energies in eV/atom; decomposition amounts are shares of the atoms.
-    Raises FilterError for a chemsys that isn't one, NotFound for an unknown level.
+    "references": the elements of the system that the level itself puts at zero, whether a crystal of them is labelled
+    or not. Raises FilterError for a chemsys that isn't one, NotFound for an unknown level.
     """
     elements = sorted({element_symbol(word) for word in chemsys.split("-")})
     name, level_id = the_level(session, level)
@@ -175,8 +176,13 @@ def hull_entries(session: Session, chemsys: str, level: str | None = None, as_of
         "level": name,
         "chemsys": "-".join(elements),
         "as_of": moment,
+        "references": sorted(set(elements) & _references(session, level_id)),
         "entries": [_as_data(dict(row), [*row.keys()]) for row in rows],
     }
+
+
+def _references(session: Session, level_id: int | None) -> set[str]:
+    return set() if level_id is None else set(session.get_one(Level, level_id).references)
 
 
 def lineage(session: Session, public_id: str) -> Row:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from registry.hull.phases import Entry
 from workers.ranking import (
+    Choice,
     LabelledComposition,
     Option,
     Rules,
@@ -88,9 +89,13 @@ def test_firsts_and_rivals_share_the_budget():
 
 
 def test_promising_takes_the_lowest_few_of_each_composition():
-    options = [option(key, "NaCl", -1.0 + 0.1 * key) for key in range(4)] + [option(9, "KCl", -2.0)]
-    found = [choice.structure_id for choice in promising(options, ELEMENTS, count=3, per_composition=2)]
-    assert found == [9, 0, 1]
+    options = [option(key, "NaCl", -1.0 + 0.03 * key) for key in range(4)] + [option(9, "KCl", -2.0)]
+    assert structures(promising(options, ELEMENTS, count=3, per_composition=2)) == [9, 0, 1]
+    assert structures(promising(options, ELEMENTS, count=9, window=0.07)) == [9, 0, 1, 2]
+
+
+def structures(choices: list[Choice]) -> list[int]:
+    return [choice.structure_id for choice in choices]
 
 
 @given(st.permutations(range(8)), st.integers(0, 8))

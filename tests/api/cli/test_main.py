@@ -210,6 +210,14 @@ def test_hull_show_json(lode: Any):
         assert {"reduced_formula", "amount"} <= set(share)
 
 
+def test_a_hull_is_drawn_though_no_crystal_of_its_elements_is_labelled(lode: Any, tmp_path: Path):
+    assert read(lode("hull", "show", "Na-Cl", "--level", "7net-0", "--json"))["references"] == ["Cl", "Na"]
+    drawn = lode("hull", "plot", "Na-Cl", "--level", "7net-0", "--out", "salt")
+    assert drawn.exit_code == 0, drawn.exception
+    assert (tmp_path / "salt.png").read_bytes().startswith(b"\x89PNG")
+    assert "NaCl" in (tmp_path / "salt.html").read_text()
+
+
 def test_import_json(lode: Any, tmp_path: Path):
     (tmp_path / "good.cif").write_text(CIF)
     (tmp_path / "bad.cif").write_text(CIF.replace("Cl1 Cl", "Xx1 Xx"))

@@ -135,6 +135,12 @@ def test_hull_of_a_system_and_its_subsystems(session: Session) -> None:
     assert {"id", "external_ids", "is_stable", "decomposition", "phase_separation_energy"} <= set(hull["entries"][0])
 
 
+def test_hull_of_a_registry_without_any(session: Session) -> None:
+    assert hull_entries(session, "Na-Cl") == {
+        "level": None, "chemsys": "Cl-Na", "as_of": None, "references": [], "entries": []
+    }  # fmt: skip
+
+
 def test_hull_as_of_a_date(session: Session) -> None:
     fell = datetime(2026, 1, 1, tzinfo=UTC)
     placed = make.calculation(session, make.structure(session, "NaCl"), make.level(session))
