@@ -11,7 +11,9 @@ PACKAGES := registry predictors workers api migrations
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-# Libraries that would write to the home folder otherwise.
+# What would write to the home folder or to /tmp otherwise.
+export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
+export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/torchinductor
 export DGLBACKEND := pytorch
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export DGLDEFAULTDIR := $(CURDIR)/.cache/dgl

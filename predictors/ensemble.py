@@ -7,7 +7,7 @@ takes the lowest (Merchant et al. 2023); one neighbour list serves all 20.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -17,26 +17,11 @@ from numpy.typing import NDArray
 from predictors.augmentation import VOLUME_FACTORS
 from predictors.errors import BadCrystal, BadTrainingSet, UnknownElement
 from predictors.graph import CrystalLike, Graph, batch_graphs, build_graph, scale_graph
+from predictors.model_files import ModelRecord
 from predictors.structure_model import ModelConfig, StructureModel
 
 Floats = NDArray[np.float64]
 CRYSTALS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """Where a model comes from.
-
-    level: the level of theory of its energies; elements: atomic numbers seen in training; excluded: formulas left
-    out of training; data_hash: SHA-256 of the training table; metrics: figures by name; code_version: of motherlode
-    """
-
-    level: str
-    elements: tuple[int, ...]
-    excluded: tuple[str, ...] = ()
-    data_hash: str = ""
-    code_version: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

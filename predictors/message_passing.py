@@ -1,11 +1,11 @@
 """Message passing behind one small interface, with two back-ends that agree: dgl and plain torch.
 
-dgl is faster on some CPUs but no longer kept by its authors, so nothing outside this module and graph.py knows it.
+dgl is no longer kept by its authors, so nothing outside this module knows it, and everything works without it.
 """
 
 from __future__ import annotations
 
-import importlib.util
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -64,7 +64,12 @@ class DglMessagePassing:
 
 
 def message_passing(backend: str, src: torch.Tensor, dst: torch.Tensor, atoms: int) -> MessagePassing:
-    """The back-end called `backend` ("torch" or "dgl") over edges src -> dst, (e,) int64. Raise BackendMissing."""
+    """The back-end called `backend` over edges src -> dst, (e,) int64. Raise BackendMissing.
+
+    "torch", "dgl", or "auto": dgl on a CPU where it imports, torch elsewhere.
+    """
+    if backend == "auto":
+        backend = "dgl" if src.device.type == "cpu" and "dgl" in available_backends() else "torch"
     if backend == "torch":
         return TorchMessagePassing(src, dst, atoms)
     if backend == "dgl":
@@ -72,15 +77,20 @@ def message_passing(backend: str, src: torch.Tensor, dst: torch.Tensor, atoms: i
     raise BackendMissing(f"no message-passing back-end is called {backend!r}: choose one of {', '.join(BACKENDS)}")
 
 
+@cache
 def available_backends() -> tuple[str, ...]:
-    """The back-ends that can be used on this machine."""
-    return BACKENDS if importlib.util.find_spec("dgl") else ("torch",)
+    """The back-ends that work on this machine."""
+    try:
+        _import_dgl()
+    except BackendMissing:
+        return ("torch",)
+    return BACKENDS
 
 
 def _import_dgl() -> Any:
     try:
         import dgl
         import dgl.function
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library built for another torch
         raise BackendMissing("dgl doesn't import here: use the back-end 'torch', which gives equal results") from error
     return dgl

@@ -29,7 +29,6 @@ class ModelConfig:
     gaussians: int = 30
     first_gaussian: float = 0.05
     gaussian_width: float = 0.5
-    backend: str = "torch"
 
 
 class StructureModel(nn.Module):
@@ -44,9 +43,10 @@ class StructureModel(nn.Module):
     adjacency: torch.Tensor
     centres: torch.Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
+        self.backend = backend  # a matter of the machine: no checkpoint names it
         width = config.width
         self.elements = nn.Embedding(HEAVIEST + 1, width)
         self.edges = nn.Linear(config.gaussians, width) if config.edge_updates else nn.Identity()
@@ -61,7 +61,7 @@ class StructureModel(nn.Module):
 
     def forward(self, batch: BatchedGraph) -> torch.Tensor:
         """BatchedGraph of b crystals -> (b,) eV per atom."""
-        passing = message_passing(self.config.backend, batch.src, batch.dst, len(batch.numbers))
+        passing = message_passing(self.backend, batch.src, batch.dst, len(batch.numbers))
         weights = (envelope(batch.distances, self.config.cutoff) / self.adjacency)[:, None]
         atoms = self.elements(batch.numbers)
         edges = self.edges(self.gaussian_features(batch.distances))

@@ -21,9 +21,10 @@ from torch.nn.functional import huber_loss
 from predictors.augmentation import Perturbation, perturbed
 from predictors.checkpoint import TrainingState, load_state, save_state
 from predictors.cpu import tune_cpu
-from predictors.ensemble import Ensemble, ModelRecord
+from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
 from predictors.graph import Graph, batch_graphs, build_graph
+from predictors.model_files import ModelRecord
 from predictors.progress import progress_bar
 from predictors.splits import Split
 from predictors.structure_model import ModelConfig, StructureModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from registry.errors import LeaseLost
 from registry.states import Kind
 
 ENQUEUE_LIMIT = 10_000
+CHANNEL = "lode_work"
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,7 @@ def retire(engine: Engine, worker_id: int) -> None:
 def enqueue(engine: Engine, kind: Kind) -> int:
     """Turn what the kind's view finds missing into waiting rows; how many are new."""
     with engine.begin() as connection:
-        added = run(connection, f"enqueue_{kind.value}", {"limit": ENQUEUE_LIMIT}).rowcount
-        if added:
-            connection.exec_driver_sql("SELECT pg_notify('lode_work', %(kind)s)", {"kind": kind.value})
-        return added
+        return run(connection, f"enqueue_{kind.value}", {"limit": ENQUEUE_LIMIT}).rowcount
 
 
 def claim(engine: Engine, kind: Kind, worker_id: int, batch: int, lease_seconds: float) -> list[Claim]:
@@ -116,6 +117,44 @@ def retry(engine: Engine, kind: Kind | None = None) -> int:
         return run(connection, "retry", {"kind": kind.value if kind else None}).rowcount
 
 
+def ring(session: Session) -> None:
+    """Wake idle daemons once this transaction, which made work, is committed; else they find it at their next look."""
+    session.connection().exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+
+class Bell:
+    """Waits for `ring` on a connection of its own, which is opened at the first wait and holds no transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next ring, after `seconds` at the latest; a database that is away never rings."""
+        try:
+            for _ in self._listening().notifies(timeout=seconds, stop_after=1):
+                pass
+        except (psycopg.OperationalError, OperationalError):
+            self.close()
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _listening(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            pooled = self._engine.raw_connection()
+            connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
+            pooled.detach()
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute(f"LISTEN {CHANNEL}")
+            self._connection = connection
+        return self._connection
+
+
 def open_work(engine: Engine, kind: Kind) -> int:
     """Rows of a kind that are missing, wait or run; dead ones are not counted."""
     with engine.begin() as connection:
@@ -123,7 +162,7 @@ def open_work(engine: Engine, kind: Kind) -> int:
 
 
 def summary(session: Session) -> dict[str, dict[str, int]]:
-    """Kind -> state -> rows, every kind and state present."""
+    """Kind -> state -> rows, every kind and state present. What no daemon has enqueued yet waits, too."""
     found = {kind.value: {"waiting": 0, "running": 0, "dead": 0} for kind in Kind}
     for row in run(session.connection(), "summary", {}).mappings():
         found[row["kind"]][row["state"]] = row["count"]

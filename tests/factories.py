@@ -193,7 +193,6 @@ def model(session: Session, at: models.Level, name: str = "test-model", **column
         "training_set_id": learnt.id,
         "code_version": "0",
         "checkpoint_sha256": "0" * 64,
-        "path": "nowhere",
         "members": 3,
         "metrics": {"mae": 0.05},
         "promoted": True,
@@ -216,11 +215,11 @@ def prediction(
 
 
 def campaign(session: Session, at: models.Level, name: str = "test-campaign") -> models.Campaign:
-    return added(session, models.Campaign(name=name, level_id=at.id, settings={}))
+    return added(session, models.Campaign(name=name, level_id=at.id))
 
 
 def campaign_round(session: Session, of: models.Campaign, number: int = 1) -> models.Round:
-    return added(session, models.Round(campaign_id=of.id, number=number))
+    return added(session, models.Round(campaign_id=of.id, number=number, settings={}))
 
 
 def selection(

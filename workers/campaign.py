@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -18,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.errors import LodeError
-from registry.models import Campaign, Round, Structure
-from registry.states import Kind, Origin
+from registry.models import Campaign, Round
+from registry.states import Kind
 from workers.candidates.generation import Settings as CandidateSettings
 from workers.generate import Generated, generate_candidates
 from workers.ranking import Rules
@@ -29,16 +28,33 @@ Report = Callable[[str, int, int], None]
 """What is being done, how much of it is done, of how much."""
 
 
+PARENTS = """
+SELECT id FROM structure WHERE origin = 'imported'
+UNION
+SELECT calculation.final_structure_id FROM hull_state
+JOIN calculation ON calculation.id = hull_state.calculation_id
+JOIN structure ON structure.id = calculation.initial_structure_id
+WHERE hull_state.level_id = :level AND hull_state.valid_to IS NULL AND hull_state.is_stable
+  AND structure.origin = 'generated'
+ORDER BY 1
+"""
+"""Known crystals, and what earlier rounds found on the hull, as relaxed."""
+
+
 @dataclass(frozen=True)
 class CampaignSettings:
-    """family: element symbols. labels: in all, picked in `batches` turns so that later picks know earlier labels."""
+    """family: element symbols. labels: in all, picked in `batches` turns so that later picks know earlier labels.
+
+    refine: how many candidates the whole ensemble looks at. reference_sites: known crystals of larger cells are not
+    labelled as competing phases.
+    """
 
     name: str
     family: tuple[str, ...]
     labels: int = 450
     batches: int = 6
     refine: int = 1000
-    reference_sites: int = 14
+    reference_sites: int = 40
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     rules: Rules = field(default_factory=lambda: Rules(budget=0))
 
@@ -73,9 +89,10 @@ def run_round(
         lambda session: select_references(session, round_id, level_id, settings.family, settings.reference_sites),
     )
     _wait(engine, (Kind.LABEL, Kind.PLACE), "labelling known competing phases", report, alive)
-    generated = _generate(engine, round_id, settings, report)
+    generated = _generate(engine, round_id, level_id, settings, report)
     _wait(engine, (Kind.SCORE,), "scoring with one member", report, alive)
-    refined = _select(engine, lambda session: select_refine(session, round_id, level_id, settings.refine))
+    pick = partial(select_refine, round_id=round_id, level_id=level_id, family=settings.family, count=settings.refine)
+    refined = _select(engine, pick)
     _wait(engine, (Kind.REFINE,), "scoring with the ensemble", report, alive)
     selected = _label_in_batches(engine, round_id, level_id, settings, report, alive)
     _close_round(engine, round_id)
@@ -85,7 +102,7 @@ def run_round(
 def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
     """A round that only generates candidates."""
     round_id = _open_round(engine, level_id, settings)
-    generated = _generate(engine, round_id, settings, report)
+    generated = _generate(engine, round_id, level_id, settings, report)
     _close_round(engine, round_id)
     return generated
 
@@ -102,14 +119,15 @@ def _label_in_batches(
     for batch in range(settings.batches):
         budget = (settings.labels - selected) // (settings.batches - batch)
         rules = Rules(**{**asdict(settings.rules), "budget": budget})
-        picked = _select(engine, partial(select_labels, round_id=round_id, level_id=level_id, rules=rules))
+        pick = partial(select_labels, round_id=round_id, level_id=level_id, family=settings.family, rules=rules)
+        picked = _select(engine, pick)
         selected += picked
         title = f"labelling the selected, batch {batch + 1} of {settings.batches}"
         _wait(engine, (Kind.LABEL, Kind.PLACE), title, report, alive)
     return selected
 
 
-def _generate(engine: Engine, round_id: int, settings: CampaignSettings, report: Report) -> Generated:
+def _generate(engine: Engine, round_id: int, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
     done = 0
 
     def progress(count: int) -> None:
@@ -117,8 +135,8 @@ def _generate(engine: Engine, round_id: int, settings: CampaignSettings, report:
         done += count
         report("generating candidates", done, 0)
 
-    with Session(engine) as session, session.begin():
-        parents = session.scalars(sa.select(Structure.id).where(Structure.origin == Origin.IMPORTED)).all()
+    with Session(engine) as session:
+        parents = session.scalars(sa.text(PARENTS), {"level": level_id}).all()
         return generate_candidates(session, parents, settings.family, settings.candidates, round_id, progress)
 
 
@@ -140,14 +158,14 @@ def _select(engine: Engine, pick: Callable[[Session], int]) -> int:
 
 
 def _open_round(engine: Engine, level_id: int, settings: CampaignSettings) -> int:
-    values: dict[str, Any] = {"name": settings.name, "level_id": level_id, "settings": asdict(settings)}
+    values = {"name": settings.name, "level_id": level_id}
     with Session(engine) as session, session.begin():
         session.execute(insert(Campaign).values(**values).on_conflict_do_nothing())
         campaign = session.scalars(sa.select(Campaign).where(Campaign.name == settings.name)).one()
         if campaign.level_id != level_id:
             raise LodeError(f"campaign '{settings.name}' belongs to another level: choose another name")
         last = session.scalar(sa.select(sa.func.max(Round.number)).where(Round.campaign_id == campaign.id)) or 0
-        row = Round(campaign_id=campaign.id, number=last + 1)
+        row = Round(campaign_id=campaign.id, number=last + 1, settings=asdict(settings))
         session.add(row)
         session.flush()
         return row.id

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry import queue
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.ingest import OWN, NewStructure, crystal_of, public_id, source_id, store, structure_ids
 from registry.models import Duplicate, Funnel, Lineage, Structure
@@ -38,15 +39,21 @@ def generate_candidates(
     round_id: int,
     progress: Callable[[int], None] = lambda _count: None,
 ) -> Generated:
-    """Write the candidates of `parents` (structure ids) over the elements of `family`. Commit is the caller's."""
+    """Write the candidates of `parents` (structure ids) over the elements of `family`.
+
+    Commits batch by batch: no transaction waits while candidates are made, and daemons score while others are proposed.
+    """
     counts, index = Counts(), known_crystals(session)
     new = known = 0
     for batch in _batches(generate(_parents(session, parents), family, settings, counts), BATCH):
         fresh = _store_batch(session, batch, index, round_id)
+        queue.ring(session)
+        session.commit()
         new, known = new + fresh, known + len(batch) - fresh
         progress(len(batch))
     counts.reject("already known", known)
     write_funnel(session, round_id, counts)
+    session.commit()
     return Generated(new, known, counts)
 
 
@@ -72,9 +79,11 @@ def write_funnel(session: Session, round_id: int, counts: Counts) -> None:
 
 
 def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
-    query = select(Structure).where(Structure.id.in_(list(ids))).order_by(Structure.id)
-    for row in session.scalars(query).all():
-        yield Parent(row.id, crystal_of(row))
+    for first in range(0, len(ids), BATCH):
+        query = select(Structure).where(Structure.id.in_(ids[first : first + BATCH])).order_by(Structure.id)
+        chunk = [Parent(row.id, crystal_of(row)) for row in session.scalars(query)]
+        session.commit()
+        yield from chunk
 
 
 def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[str], round_id: int) -> int:

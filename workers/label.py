@@ -12,8 +12,9 @@ import numpy as np
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from registry import queue
 from registry.crystal import Crystal
-from registry.errors import LabelFailure, LeaseLost
+from registry.errors import LabelFailure, LeaseLost, MissingExtra
 from registry.hull.levels import Correction, Level
 from registry.hull.store import stored_level
 from registry.identity.composition import SYMBOLS
@@ -64,6 +65,8 @@ class LabelDaemon:
             raise
         except LabelFailure as failure:
             return self._failed(job, failure)
+        except MissingExtra as error:  # another node may have it
+            return self._failed(job, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)))
         except MemoryError as error:
             return self._failed(job, LabelFailure(ErrorClass.OUT_OF_MEMORY, str(error) or "out of memory"))
         except Exception:  # noqa: BLE001  (an engine may raise anything; the row must not be lost with the daemon)
@@ -137,6 +140,7 @@ def write_label(
     )
     if twin is not None and final.new and twin[0] != final.id:
         session.add(Duplicate(structure_id=final.id, same_as_id=twin[0], rule=twin[1]))
+    queue.ring(session)
 
 
 def write_failure(job: Job, failure: LabelFailure, version: str, session: Session) -> None:

@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 from registry import queue
 from registry.errors import LabelFailure, LeaseLost
 from registry.queue import Claim
-from registry.states import Kind
+from registry.states import ErrorClass, Kind
 from workers.retries import MAX_ATTEMPTS, retry_delay
 
 log = logging.getLogger("lode.worker")
@@ -73,6 +74,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
+        self._bell = queue.Bell(self.engine)
+        self._looked: dict[Kind, float] = {}
 
     def stop(self) -> None:
         """Finish what is being worked on, give the rest back, and return from `run`."""
@@ -93,6 +96,7 @@ class Loop:
             while not self._stop.is_set() and not self._turn(worker_id):
                 pass
         finally:
+            self._bell.close()
             queue.retire(self.engine, worker_id)
 
     def _turn(self, worker_id: int) -> bool:
@@ -107,33 +111,60 @@ class Loop:
             return False
 
     def _idle(self) -> bool:
-        """True where a drain is over; otherwise sleeps until the next look."""
+        """True where a drain is over; otherwise sleeps until there is news, or until the next look."""
         if self.drain and not any(queue.open_work(self.engine, daemon.kind) for daemon in self.daemons):
             return True
-        self._stop.wait(self.poll_seconds if not self.drain else 0.2)
+        if not self._stop.is_set():
+            self._bell.wait(self.poll_seconds if not self.drain else 0.2)
+        self._looked.clear()
         return False
 
     def _serve(self, daemon: Daemon, worker_id: int) -> int:
         if self._stop.is_set():
             return 0
-        queue.enqueue(self.engine, daemon.kind)
+        self._look(daemon.kind)
         claims = queue.claim(self.engine, daemon.kind, worker_id, daemon.batch, daemon.lease_seconds)
         if claims:
+            self._bell.close()  # a daemon at work holds no connection
             with Heart(self.engine, claims[0], worker_id, daemon.lease_seconds) as heart:
-                self._work(daemon, claims, heart)
+                try:
+                    self._work(daemon, claims, heart)
+                finally:  # whatever is left when the loop is stopped goes back unharmed
+                    queue.give_back(self.engine, claims[0].token)
         return len(claims)
 
+    def _look(self, kind: Kind) -> None:
+        """Ask the view what is missing: it reads much, so not for every row of a busy daemon."""
+        now = time.monotonic()
+        if now - self._looked.get(kind, -self.poll_seconds) >= self.poll_seconds:
+            queue.enqueue(self.engine, kind)
+            self._looked[kind] = now
+
     def _work(self, daemon: Daemon, claims: Sequence[Claim], heart: Heart) -> None:
-        """Store outcomes as they come. Whatever is left when the loop is stopped goes back unharmed."""
+        """Store outcomes as they come. A row that breaks its batch is found by working on each alone, and fails."""
+        left = {claim.id: claim for claim in claims}
         try:
             for outcome in daemon.work(self.engine, claims, heart.check):
                 self._store(outcome)
+                del left[outcome.claim.id]
                 if self._stop.is_set():
-                    break
+                    return
         except LeaseLost as lost:
             log.warning("%s", lost)
-        finally:
-            queue.give_back(self.engine, claims[0].token)
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("%s: %d rows broke the daemon", daemon.kind, len(left))
+            self._isolate(daemon, list(left.values()), heart)
+
+    def _isolate(self, daemon: Daemon, claims: Sequence[Claim], heart: Heart) -> None:
+        """Called while an exception is handled: a row alone is to blame, of several each is tried by itself."""
+        if len(claims) == 1:
+            self._store(Failed(claims[0], LabelFailure(ErrorClass.BUG, traceback.format_exc(limit=-3)), _nothing))
+            return
+        for claim in claims:
+            if not self._stop.is_set():
+                self._work(daemon, [claim], heart)
 
     def _store(self, outcome: Outcome) -> None:
         try:
@@ -153,6 +184,10 @@ def _settle(session: Session, outcome: Outcome) -> None:
     failure = outcome.failure
     delay = retry_delay(failure.error_class, outcome.claim.attempts)
     queue.fail(session, outcome.claim, failure.error_class, str(failure), delay)
+
+
+def _nothing(_session: Session) -> None:
+    """A row that broke its daemon leaves the traceback in the row of work."""
 
 
 class Heart:

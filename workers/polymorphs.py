@@ -48,7 +48,7 @@ class Scan:
     def minimum(self) -> tuple[Crystal, float] | None:
         """The crystal at the minimum of the parabola in V^(-2/3) through the lowest three, and the energy there."""
         steps = [self.lowest - 1, self.lowest, self.lowest + 1]
-        if not all(step in self.energies for step in steps):
+        if not np.isfinite([self.energies.get(step, np.nan) for step in steps]).all():
             return None
         x = STEP ** (-2 / 3 * np.array(steps, dtype=float))
         a, b, c = np.polyfit(x, [self.energies[step] for step in steps], 2)

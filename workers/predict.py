@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.errors import LevelMismatch, MissingReference
 from registry.hull.geometry import Hull
@@ -19,23 +19,23 @@ WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 
 
 def predict_crystals(
-    crystals: Sequence[Crystal], folder: Path, level: LevelEntries | None, unrelaxed: bool = False
+    crystals: Sequence[Crystal], model: ModelFiles, level: LevelEntries | None, unrelaxed: bool = False
 ) -> list[dict[str, Any]]:
     """One dict per crystal, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     level: the entries of the model's level, or None to say nothing of the hull
     Raises LevelMismatch when the entries are of another level.
     """
-    from predictors.checkpoint import load_model
+    from predictors.checkpoint import model_from
     from predictors.cpu import tune_cpu
 
     if not crystals:
         return []
     tune_cpu(1)
-    ensemble = load_model(folder)
+    ensemble = model_from(model)
     if level is not None and level.level != ensemble.record.level:
         raise LevelMismatch(
-            f"model '{folder.name}' predicts at level '{ensemble.record.level}', the hull is of level '{level.level}'"
+            f"model '{model.name}' predicts at level '{ensemble.record.level}', the hull is of level '{level.level}'"
         )
     found = ensemble.predict(crystals, volume_scan=unrelaxed)
     hull = Hull(level.entries) if level is not None and level.entries else None
@@ -44,7 +44,7 @@ def predict_crystals(
         row = _row(index, crystal, float(found.energy[index]), float(found.spread[index]))
         if index in found.refused:
             row["flags"].append(found.refused[index])
-        row |= {"model": folder.name, "level": ensemble.record.level}
+        row |= {"model": model.name, "level": ensemble.record.level}
         if hull is not None and level is not None and row["formation_energy_per_atom"] is not None:
             row |= _place(crystal, float(found.energy[index]), hull, level)
         rows.append(row)

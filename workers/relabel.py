@@ -6,11 +6,13 @@ follow from the level's references (`with_targets`), so new references need no n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from registry.crystal import Crystal
@@ -37,18 +39,30 @@ def as_they_stand(engine: Engine) -> Labeller:
 
 
 def relabel(
-    records: Iterable[tuple[str, str, Crystal]], label: Labeller, folder: Path, progress: Callable[[int], None]
+    records: Sequence[tuple[str, str, Crystal]], label: Labeller, folder: Path, progress: Callable[[int], None]
 ) -> None:
     """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
 
-    records: (record name, reduced formula, crystal), the same in every run
+    records: (record name, reduced formula, crystal). Raises SettingsError if the folder holds parts of others.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _claim_folder(folder, records)
     for number, chunk in enumerate(_chunks(records, CHUNK)):
         part = folder / f"part-{number:05d}.parquet"
         if not part.exists():
             _write(_rows(chunk, label), part)
         progress(len(chunk))
+
+
+def _claim_folder(folder: Path, records: Sequence[tuple[str, str, Crystal]]) -> None:
+    """Parts are told apart by their number alone, so a folder belongs to one list of records."""
+    digest = hashlib.sha256()
+    for name, _, crystal in records:
+        digest.update(name.encode() + crystal.numbers.tobytes() + np.round(crystal.lattice, 6).tobytes())
+    owner = folder / "records.sha256"
+    if owner.exists() and owner.read_text() != digest.hexdigest():
+        raise SettingsError(f"{folder} holds parts of other crystals: choose another folder with --out")
+    owner.write_text(digest.hexdigest())
 
 
 def with_targets(folder: Path, level: Level) -> pd.DataFrame:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +14,15 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from predictors.errors import BadCheckpoint
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.ingest import crystals
-from registry.models import Model, Prediction
+from registry.models import Prediction
 from registry.queue import Claim
 from registry.states import ErrorClass, Kind, Stage
 from workers.loop import Done, Failed, Outcome
+from workers.train import model_files
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble, Predictions
@@ -44,15 +45,12 @@ class ScoreDaemon:
     def _predict(
         self, engine: Engine, model_id: int, claims: Sequence[Claim], beat: Callable[[], None]
     ) -> Iterator[Outcome]:
-        from predictors.errors import BadCheckpoint
-
         with Session(engine) as session:
             found = crystals(session, [claim.subject_id for claim in claims])
-            path = Path(session.get_one(Model, model_id).path)
         try:
-            ensemble = self._ensemble(model_id, path)
-        except BadCheckpoint as error:
-            for claim in claims:  # another node may have the file
+            ensemble = self._ensemble(engine, model_id)
+        except BadCheckpoint as error:  # of another version of the code, perhaps: another node may read it
+            for claim in claims:
                 yield Failed(claim, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)), _nothing)
             return
         beat()
@@ -80,13 +78,15 @@ class ScoreDaemon:
             "volume_factor": float(predictions.volume_factor[index]),
         }
 
-    def _ensemble(self, model_id: int, path: Path) -> Ensemble:
+    def _ensemble(self, engine: Engine, model_id: int) -> Ensemble:
         if model_id not in self._ensembles:
-            from predictors.checkpoint import load_model
+            from predictors.checkpoint import model_from
             from predictors.cpu import tune_cpu
 
             tune_cpu(1)
-            self._ensembles[model_id] = load_model(path)
+            with Session(engine) as session:
+                files = model_files(session, model_id)
+            self._ensembles[model_id] = model_from(files)
         return self._ensembles[model_id]
 
 

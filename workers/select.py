@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry import queue
 from registry.errors import LevelMismatch, NotFound
 from registry.hull.store import level_entries
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import Level, Model, Selection
 from registry.states import Purpose, Stage
 from workers.ranking import Choice, LabelledComposition, Option, Rules, choose, promising
+
+FAMILY: sa.BindParameter[Any] = sa.bindparam("family", type_=sa.ARRAY(sa.Text))
 
 OPTIONS = """
 SELECT structure.id AS structure_id, composition.reduced_formula AS formula, composition.elements,
@@ -23,7 +27,7 @@ SELECT structure.id AS structure_id, composition.reduced_formula AS formula, com
 FROM prediction
 JOIN structure ON structure.id = prediction.structure_id
 JOIN composition ON composition.id = structure.composition_id
-WHERE prediction.model_id = :model AND prediction.stage = :stage
+WHERE prediction.model_id = :model AND prediction.stage = :stage AND composition.elements <@ :family
   AND NOT EXISTS (
     SELECT FROM selection
     WHERE selection.structure_id = structure.id AND selection.level_id = :level
@@ -75,32 +79,38 @@ def select_references(session: Session, round_id: int, level_id: int, family: Se
         "SELECT structure.id FROM structure JOIN composition ON composition.id = structure.composition_id"
         " WHERE origin = 'imported' AND nsites <= :sites AND composition.elements <@ :family"
         " ORDER BY nsites, structure.id"
-    ).bindparams(sa.bindparam("family", type_=sa.ARRAY(sa.Text)))
+    ).bindparams(FAMILY)
     ids = session.scalars(query, {"sites": max_sites, "family": list(family)}).all()
     return _store(session, round_id, level_id, Purpose.REFERENCE, None, [Choice(one, float("nan")) for one in ids])
 
 
-def select_refine(session: Session, round_id: int, level_id: int, count: int, model: Model | None = None) -> int:
-    """Pick the candidates that the whole ensemble shall look at."""
+def select_refine(
+    session: Session, round_id: int, level_id: int, family: Sequence[str], count: int, model: Model | None = None
+) -> int:
+    """Pick the candidates within the family that the whole ensemble shall look at."""
     model = model or promoted_model(session, level_id)
     check_level(session, model, level_id)
-    options = _options(session, model, level_id, Stage.SINGLE)
+    options = _options(session, model, level_id, family, Stage.SINGLE)
     chosen = promising(options, level_entries(session, level_id).entries, count)
     return _store(session, round_id, level_id, Purpose.REFINE, model, chosen)
 
 
-def select_labels(session: Session, round_id: int, level_id: int, rules: Rules, model: Model | None = None) -> int:
+def select_labels(
+    session: Session, round_id: int, level_id: int, family: Sequence[str], rules: Rules, model: Model | None = None
+) -> int:
     """Pick the candidates to label next, by predicted decomposition energy against the hull as it stands."""
     model = model or promoted_model(session, level_id)
     check_level(session, model, level_id)
-    options = _options(session, model, level_id, Stage.ENSEMBLE)
+    options = _options(session, model, level_id, family, Stage.ENSEMBLE)
     entries = level_entries(session, level_id).entries
     chosen = choose(options, entries, _labelled(session, model, level_id), rules)
     return _store(session, round_id, level_id, Purpose.LABEL, model, chosen)
 
 
-def _options(session: Session, model: Model, level_id: int, stage: Stage) -> list[Option]:
-    rows = session.execute(sa.text(OPTIONS), {"model": model.id, "stage": stage.value, "level": level_id})
+def _options(session: Session, model: Model, level_id: int, family: Sequence[str], stage: Stage) -> list[Option]:
+    query = sa.text(OPTIONS).bindparams(FAMILY)
+    bound = {"model": model.id, "stage": stage.value, "level": level_id, "family": list(family)}
+    rows = session.execute(query, bound)
     return [
         Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy, row.probability or 1.0)
         for row in rows
@@ -141,4 +151,5 @@ def _store(
     ]
     if rows:
         session.execute(insert(Selection).on_conflict_do_nothing(), rows)
+        queue.ring(session)
     return len(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -15,9 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.errors import LevelMismatch, NotFound
+from predictors.errors import BadCheckpoint
+from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
+from registry import queue
+from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.hull.store import level_id
-from registry.models import Model, TrainingSet
+from registry.models import Model, ModelFile, TrainingSet
 from workers.select import named_model
 
 if TYPE_CHECKING:
@@ -63,35 +66,56 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     _train_members(plan, jobs, report)
     ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
     report("judging the ensemble", 0, 0)
-    judged = evaluate(ensemble, read_training_set(plan.table, plan.excluded))
-    ensemble = replace(
-        ensemble, record=replace(ensemble.record, metrics={**ensemble.record.metrics, **judged.as_metrics()})
-    )
+    data = read_training_set(plan.table, plan.excluded)
+    metrics = {**ensemble.record.metrics, **evaluate(ensemble, data).as_metrics()}
+    ensemble = replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))
     save_model(ensemble, plan.folder / "model")
     return plan.folder / "model"
 
 
-def register(session: Session, name: str, folder: Path, rows: int = 0) -> int:
-    """Write a model's row, or bring it up to date with its folder; its id. Raises NotFound for an unknown level."""
-    from predictors.checkpoint import checkpoint_hash, load_model
+def register(session: Session, name: str, folder: Path) -> int:
+    """Write a model's row and its files; its id. A name that has this very checkpoint already stays as it is.
 
-    ensemble = load_model(folder)
-    record = ensemble.record
+    Raises NotFound for an unknown level, BadCheckpoint for damaged files, SettingsError if another checkpoint has the
+    name: predictions that name it must stay true.
+    """
+    files = ModelFiles.read(folder)
+    record = files.record()
+    known = session.scalar(sa.select(Model).where(Model.name == name))
+    if known is not None:
+        if known.checkpoint_sha256 != files.sha256:
+            raise SettingsError(f"model '{name}' is registered with another checkpoint: choose another name")
+        return known.id
     level = level_id(session, record.level)
-    values = {
-        "name": name,
-        "level_id": level,
-        "training_set_id": _training_set(session, name, record.data_hash, rows, level, record.excluded),
-        "code_version": record.code_version,
-        "checkpoint_sha256": checkpoint_hash(folder),
-        "path": str(folder.resolve()),
-        "members": len(ensemble.members),
-        "metrics": dict(record.metrics),
-    }
-    statement = insert(Model).values(**values)
-    changed = {key: statement.excluded[key] for key in values if key != "name"}
-    query = statement.on_conflict_do_update(index_elements=[Model.name], set_=changed).returning(Model.id)
-    return int(session.execute(query).scalar_one())
+    row = Model(
+        name=name,
+        level_id=level,
+        training_set_id=_training_set(session, name, record, level),
+        code_version=record.code_version,
+        checkpoint_sha256=files.sha256,
+        members=files.members(),
+        metrics=dict(record.metrics),
+        promoted=False,
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(
+        ModelFile(model_id=row.id, name=name, content=content)
+        for name, content in ((ABOUT, files.about), (WEIGHTS, files.weights))
+    )
+    session.flush()
+    return row.id
+
+
+def model_files(session: Session, model_id: int) -> ModelFiles:
+    """The checkpoint of a registered model. Raises BadCheckpoint unless it is the one that was registered."""
+    model = session.get_one(Model, model_id)
+    rows = session.execute(sa.select(ModelFile.name, ModelFile.content).where(ModelFile.model_id == model_id))
+    content = {row.name: row.content for row in rows}
+    files = ModelFiles(model.name, content.get(ABOUT, b""), content.get(WEIGHTS, b""))
+    if files.sha256 != model.checkpoint_sha256:
+        raise BadCheckpoint(f"model '{model.name}': its files aren't those that were registered")
+    return files
 
 
 def promote(session: Session, name: str) -> None:
@@ -100,6 +124,7 @@ def promote(session: Session, name: str) -> None:
     session.execute(sa.update(Model).where(Model.level_id == model.level_id, Model.promoted).values(promoted=False))
     session.flush()
     model.promoted = True
+    queue.ring(session)
 
 
 def register_shipped(session: Session) -> list[str]:
@@ -128,12 +153,16 @@ def shipped_model(level: str) -> Path:
 
 
 def _merge(plan: Plan) -> None:
-    """Write the table unless a run before did."""
-    if not plan.table.exists():
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        columns = ["formula", "lattice", "numbers", "frac_coords", "target"]
-        tables = [pd.read_parquet(path, columns=columns) for path in plan.data]
-        pd.concat(tables, ignore_index=True).to_parquet(plan.table)
+    """Write all data in one table. Raises SettingsError if the folder holds another: its members learnt from that."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    columns = ["formula", "lattice", "numbers", "frac_coords", "target"]
+    table = pd.concat([pd.read_parquet(path, columns=columns) for path in plan.data], ignore_index=True)
+    beside = plan.table.with_suffix(".new")
+    table.to_parquet(beside)
+    if plan.table.exists() and plan.table.read_bytes() != beside.read_bytes():
+        beside.unlink()
+        raise SettingsError(f"{plan.folder} holds a training on other data: choose another folder with --out")
+    beside.replace(plan.table)
 
 
 def _train_members(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> None:
@@ -169,7 +198,8 @@ def _member_folder(plan: Plan, seed: int) -> Path:
     return plan.folder / f"member{seed}"
 
 
-def _training_set(session: Session, name: str, digest: str, rows: int, level: int, excluded: Iterable[str]) -> int:
-    values = {"name": name, "sha256": digest, "rows": rows, "level_id": level, "excluded_formulas": list(excluded)}
-    session.execute(insert(TrainingSet).values(**values).on_conflict_do_nothing())
-    return session.scalars(sa.select(TrainingSet.id).where(TrainingSet.sha256 == digest)).one()
+def _training_set(session: Session, name: str, record: ModelRecord, level: int) -> int:
+    key = {"sha256": record.data_hash, "excluded_formulas": list(record.excluded)}
+    values = {"name": name, "rows": record.rows, "level_id": level}
+    session.execute(insert(TrainingSet).values(**key, **values).on_conflict_do_nothing())
+    return session.scalars(sa.select(TrainingSet.id).filter_by(**key)).one()

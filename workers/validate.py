@@ -15,14 +15,17 @@ from workers.validation.textbook import Candidate, Label, TextbookCompound, Text
 
 CANDIDATES = """
 SELECT structure.id, structure.public_id, composition.reduced_formula,
-       selection.predicted_decomposition_energy AS predicted, selection.rank, failed.error_class AS failure
+       refined.predicted_decomposition_energy AS predicted, refined.rank, failed.error_class AS failure,
+       (SELECT formation_energy_per_atom FROM prediction
+        WHERE prediction.structure_id = structure.id AND prediction.stage = 'single'
+        ORDER BY prediction.id DESC LIMIT 1) AS scored
 FROM structure
 JOIN composition ON composition.id = structure.composition_id
-LEFT JOIN selection ON selection.structure_id = structure.id AND selection.level_id = :level
-     AND selection.purpose IN ('label', 'refine')
-     AND NOT (selection.purpose = 'refine' AND EXISTS (
-       SELECT FROM selection AS later
-       WHERE later.structure_id = structure.id AND later.level_id = :level AND later.purpose = 'label'))
+LEFT JOIN LATERAL (
+    SELECT predicted_decomposition_energy, rank FROM selection
+    WHERE selection.structure_id = structure.id AND selection.level_id = :level
+      AND selection.purpose IN ('label', 'refine')
+    ORDER BY selection.purpose = 'label' DESC LIMIT 1) AS refined ON true
 LEFT JOIN LATERAL (
     SELECT error_class FROM calculation
     WHERE calculation.initial_structure_id = structure.id AND calculation.level_id = :level AND state = 'failed'
@@ -30,9 +33,13 @@ LEFT JOIN LATERAL (
         SELECT FROM calculation AS done
         WHERE done.initial_structure_id = structure.id AND done.level_id = :level AND done.state = 'converged')
     ORDER BY calculation.id DESC LIMIT 1) AS failed ON true
-WHERE structure.origin = 'generated'
+WHERE structure.origin = 'generated' AND composition.nelements > 1
+  AND EXISTS (
+    SELECT FROM lineage JOIN round ON round.id = lineage.round_id
+    WHERE lineage.child_id = structure.id AND round.campaign_id = :campaign)
 ORDER BY structure.id
 """
+"""Compounds alone: elements are never selected, so chance doesn't draw them either."""
 
 LABELS = """
 SELECT structure.public_id, composition.reduced_formula, composition.chemsys, calculation.final_structure_id,
@@ -49,10 +56,10 @@ ORDER BY calculation.id
 
 def validate_textbook(session: Session, round_id: int) -> TextbookReport:
     """Judge the candidates and labels of a round's level, and keep the report. Commit is the caller's."""
-    campaign = session.get_one(Campaign, session.get_one(Round, round_id).campaign_id)
-    level_id = campaign.level_id
-    textbook = within(load_textbook(), campaign.settings["family"])
-    report = judge(textbook, _candidates(session, level_id, textbook), _labels(session, level_id))
+    judged = session.get_one(Round, round_id)
+    campaign = session.get_one(Campaign, judged.campaign_id)
+    textbook = within(load_textbook(), judged.settings["family"])
+    report = judge(textbook, _candidates(session, campaign, textbook), _labels(session, campaign.level_id))
     found = report.as_dict()
     rows = found.pop("rows")
     session.add(Validation(round_id=round_id, name="textbook", summary=found, rows=rows))
@@ -77,14 +84,14 @@ def last_round(session: Session, campaign: str | None = None) -> int:
     return int(found)
 
 
-def _candidates(session: Session, level_id: int, textbook: Sequence[TextbookCompound]) -> list[Candidate]:
-    """All of them, since chance counts them all; crystals only where the textbook has the formula."""
-    rows = session.execute(sa.text(CANDIDATES), {"level": level_id}).all()
+def _candidates(session: Session, campaign: Campaign, textbook: Sequence[TextbookCompound]) -> list[Candidate]:
+    """All of the campaign, since chance counts them all; crystals only where the textbook has the formula."""
+    rows = session.execute(sa.text(CANDIDATES), {"level": campaign.level_id, "campaign": campaign.id}).all()
     asked = {compound.reduced_formula for compound in textbook}
     found = crystals(session, [row.id for row in rows if row.reduced_formula in asked])
     blank = next(iter(found.values()), None)
     return [
-        Candidate(row.public_id, row.reduced_formula, crystal, row.predicted, row.rank, row.failure)
+        Candidate(row.public_id, row.reduced_formula, crystal, row.predicted, row.rank, row.failure, row.scored)
         for row in rows
         if (crystal := found.get(row.id, blank)) is not None
     ]

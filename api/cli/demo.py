@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ NAME = "demo"
 
 
 @click.command()
-@click.option("--labels", default=450, show_default=True, type=click.IntRange(1))
+@click.option("--labels", default=500, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(1))
 @click.option("--keep", is_flag=True, help="Go on with the demo's database instead of beginning anew.")
 def demo(labels: int, workers: int, keep: bool) -> None:
@@ -33,13 +34,20 @@ def demo(labels: int, workers: int, keep: bool) -> None:
     if not keep:
         _clear(home)
     os.environ["LODE_HOME"] = str(home)
-    os.environ.pop("LODE_DATABASE_URL", None)  # the demo clears its database: it must be its own
+    os.environ["LODE_DATABASE_URL"] = ""  # the demo clears its database: it must be its own, whatever lode.toml says
     _prepare()
     outcome = _run(labels, workers)
     _show(outcome.round_id, home / "pictures")
     found = _validate(outcome.round_id)
-    click.echo(f"\nLook around:  LODE_HOME={home} lode serve      (GraphQL at http://127.0.0.1:8000/graphql)\n")
+    _say_how_to_go_on(home)
     print_json(_summary(outcome.round_id, found, time.monotonic() - began))
+
+
+def _say_how_to_go_on(home: Path) -> None:
+    lode = f"LODE_HOME={home} {Path(sys.argv[0]).resolve()}"
+    click.echo(f"\nLook around:  {lode} serve      (GraphQL at http://127.0.0.1:8000/graphql)")
+    click.echo(f'In SQL:       psql "$({lode} url)"')
+    click.echo(f"Stop it:      {lode} down\n")
 
 
 def _clear(home: Path) -> None:
@@ -133,5 +141,5 @@ def _summary(round_id: int, textbook: dict[str, Any], seconds: float) -> dict[st
 
     with open_registry().connect() as connection:
         counts = {key: connection.scalar(sa.text(query), {"round": round_id}) for key, query in SUMMARY.items()}
-    keys = ("asked", "found", "random_found", "right_structure", "within_25meV")
+    keys = ("asked", "found", "random_found", "right_structure", "within_25meV", "with_rivals", "right_with_rivals")
     return {**counts, "textbook": {key: textbook[key] for key in keys}, "seconds": round(seconds)}

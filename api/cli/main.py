@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -30,6 +31,14 @@ COMMANDS = {
     "validate": ("api.cli.campaign", "validate", "Hold the registry against what is known."),
     "demo": ("api.cli.demo", "demo", "A real discovery round on an own database, in one command."),
     "serve": ("api.cli.serve", "serve", "Answer GraphQL over HTTP."),
+}
+
+
+# Libraries that write into the home folder, or /tmp, unless they are told where.
+CACHES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "DGLDEFAULTDIR": "dgl",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
 }
 
 
@@ -75,6 +84,9 @@ def _quiet_libraries() -> None:
     from registry.threads import one_thread_each
 
     one_thread_each()
+    home = Path(os.environ.get("LODE_HOME") or "~/.local/share/motherlode").expanduser()
+    for variable, folder in CACHES.items():
+        os.environ.setdefault(variable, str(home / "cache" / folder))
     os.environ.setdefault("DGLBACKEND", "pytorch")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     import warnings

@@ -13,6 +13,7 @@ from api.cli.database import DEFAULT_LEVEL
 from api.cli.output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
+    from predictors.model_files import ModelFiles
     from registry.importers.record import ImportedRecord
 
 
@@ -38,8 +39,8 @@ def predict(
         else:
             refused += 1
             click.echo(f"lode: {record}", err=True)
-    folder, hull = _model_and_hull(name, level, no_registry)
-    rows = predict_crystals([record.crystal for record in records], folder, hull, unrelaxed)
+    model, hull = _model_and_hull(name, level, no_registry)
+    rows = predict_crystals([record.crystal for record in records], model, hull, unrelaxed)
     print_json(rows) if as_json else _print(rows)
     if refused or not records:
         sys.exit(1)
@@ -51,32 +52,39 @@ def _read(files: Sequence[Path]) -> list[Any]:
     return [record for path in files for record in read_file(path)]
 
 
-def _model_and_hull(name: str | None, level: str, no_registry: bool) -> tuple[Path, Any]:
+def _model_and_hull(name: str | None, level: str, no_registry: bool) -> tuple[ModelFiles, Any]:
+    """The model that was named (a folder, or of the registry), else the promoted one; without a registry the shipped.
+
+    Raises NotFound for a name that is neither.
+    """
+    from predictors.model_files import ModelFiles
+    from registry.errors import NotFound
     from workers.train import shipped_model
 
-    if name is not None and Path(name).is_dir():
-        folder: Path | None = Path(name)
-    else:
-        folder = None
-    if no_registry:
-        return folder or shipped_model(level), None
-    return _from_registry(folder, name, level)
+    folder = Path(name) if name is not None and Path(name).is_dir() else None
+    if not no_registry:
+        return _from_registry(folder, name, level)
+    if name is not None and folder is None:
+        raise NotFound(f"no folder '{name}': without a registry a model is named by its folder")
+    return ModelFiles.read(folder or shipped_model(level)), None
 
 
-def _from_registry(folder: Path | None, name: str | None, level: str) -> tuple[Path, Any]:
+def _from_registry(folder: Path | None, name: str | None, level: str) -> tuple[ModelFiles, Any]:
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+    from predictors.model_files import ModelFiles
     from registry.hull.store import level_entries, level_id
     from workers.select import check_level, named_model, promoted_model
+    from workers.train import model_files
 
     with Session(open_registry()) as session:
         at = level_id(session, level)
-        if folder is None:
-            row = named_model(session, name) if name else promoted_model(session, at)
-            check_level(session, row, at)
-            folder = Path(row.path)
-        return folder, level_entries(session, at)
+        if folder is not None:
+            return ModelFiles.read(folder), level_entries(session, at)
+        row = named_model(session, name) if name else promoted_model(session, at)
+        check_level(session, row, at)
+        return model_files(session, row.id), level_entries(session, at)
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -125,8 +126,12 @@ def retry(kind: str | None) -> None:
     click.echo(f"{revived} rows wait again")
 
 
+EXTRAS = {"score": ("torch", "predictors"), "refine": ("torch", "predictors"), "label": ("sevenn", "potentials")}
+
+
 def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
-    """One daemon for each kind, in the order given."""
+    """One daemon for each kind, in the order given. Raises MissingExtra for a kind that can't work here."""
+    from registry.errors import MissingExtra
     from registry.states import Kind, Stage
     from workers.label import LabelDaemon
     from workers.place import PlaceDaemon
@@ -138,6 +143,9 @@ def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
         Kind.LABEL: LabelDaemon,
         Kind.PLACE: PlaceDaemon,
     }
+    for module, extra in (EXTRAS[kind] for kind in kinds if kind in EXTRAS):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(module, extra)
     return [makers[Kind(kind)]() for kind in dict.fromkeys(kinds)]
 
 

@@ -96,7 +96,6 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
-        sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_campaign_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
@@ -164,12 +163,12 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False, comment="without those of excluded formulas"),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("excluded_formulas", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_training_set_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_training_set")),
-        sa.UniqueConstraint("sha256", name=op.f("uq_training_set_sha256")),
+        sa.UniqueConstraint("sha256", "excluded_formulas", name=op.f("uq_training_set_sha256_excluded_formulas")),
     )
     op.create_table(
         "work",
@@ -303,7 +302,6 @@ def upgrade() -> None:
         sa.Column("training_set_id", sa.BigInteger(), nullable=False),
         sa.Column("code_version", sa.Text(), nullable=False),
         sa.Column("checkpoint_sha256", sa.Text(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
         sa.Column("members", sa.Integer(), nullable=False),
         sa.Column("metrics", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("promoted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
@@ -316,10 +314,20 @@ def upgrade() -> None:
     )
     op.create_index("uq_model_promoted", "model", ["level_id"], unique=True, postgresql_where=sa.text("promoted"))
     op.create_table(
+        "model_file",
+        sa.Column("model_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("name IN ('model.json', 'model.safetensors')", name=op.f("ck_model_file_name_known")),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_model_file_model_id")),
+        sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_model_file")),
+    )
+    op.create_table(
         "round",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("campaign_id", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_round_campaign_id")),
@@ -542,6 +550,7 @@ def downgrade() -> None:
     op.drop_table("hull_event")
     op.drop_table("funnel")
     op.drop_table("round")
+    op.drop_table("model_file")
     op.drop_index("uq_model_promoted", table_name="model", postgresql_where=sa.text("promoted"))
     op.drop_table("model")
     op.drop_index(op.f("ix_external_id_value"), table_name="external_id")

@@ -14,7 +14,7 @@ from registry.models.material import (
     Source,
     Structure,
 )
-from registry.models.prediction import Model, Prediction, TrainingSet
+from registry.models.prediction import Model, ModelFile, Prediction, TrainingSet
 from registry.models.work import Work, Worker
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Level",
     "Lineage",
     "Model",
+    "ModelFile",
     "Prediction",
     "Prototype",
     "Round",

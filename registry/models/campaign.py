@@ -20,12 +20,11 @@ class Campaign(Base):
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(unique=True)
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
-    settings: Mapped[Json]
     created_at: Mapped[Now]
 
 
 class Round(Base):
-    """One turn of the loop: generate, score, select, label, place."""
+    """One turn of the loop: generate, score, select, label, place; with the settings it ran on."""
 
     __tablename__ = "round"
     __table_args__ = (UniqueConstraint("campaign_id", "number"),)
@@ -33,6 +32,7 @@ class Round(Base):
     id: Mapped[Id]
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
     number: Mapped[int] = mapped_column(Integer)
+    settings: Mapped[Json]
     started_at: Mapped[Now]
     finished_at: Mapped[datetime | None]
 

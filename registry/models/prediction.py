@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,14 +13,15 @@ Floating = DOUBLE_PRECISION
 
 
 class TrainingSet(Base):
-    """The rows that a model learnt from, by hash."""
+    """The rows that a model learnt from: a table by its hash, less the rows of the excluded formulas."""
 
     __tablename__ = "training_set"
+    __table_args__ = (UniqueConstraint("sha256", "excluded_formulas"),)
 
     id: Mapped[Id]
     name: Mapped[str]
-    sha256: Mapped[str] = mapped_column(unique=True)
-    rows: Mapped[int] = mapped_column(Integer)
+    sha256: Mapped[str]
+    rows: Mapped[int] = mapped_column(Integer, comment="without those of excluded formulas")
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     excluded_formulas: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
@@ -40,11 +41,21 @@ class Model(Base):
     training_set_id: Mapped[int] = mapped_column(ForeignKey("training_set.id"))
     code_version: Mapped[str]
     checkpoint_sha256: Mapped[str]
-    path: Mapped[str]
     members: Mapped[int] = mapped_column(Integer)
     metrics: Mapped[Json]
     promoted: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]
+
+
+class ModelFile(Base):
+    """The checkpoint itself, so that any machine that reaches the database can score."""
+
+    __tablename__ = "model_file"
+    __table_args__ = (CheckConstraint("name IN ('model.json', 'model.safetensors')", name="name_known"),)
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Prediction(Base):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +10,13 @@ import pytest
 import torch
 
 from predictors.augmentation import PlainCrystal
-from predictors.checkpoint import (
-    ABOUT,
-    WEIGHTS,
-    TrainingState,
-    checkpoint_hash,
-    load_model,
-    load_state,
-    save_model,
-    save_state,
-)
-from predictors.ensemble import Ensemble, ModelRecord
+from predictors.checkpoint import TrainingState, load_model, load_state, model_from, save_model, save_state
+from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
+from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
 from predictors.structure_model import StructureModel
 
-RECORD = ModelRecord("PBE", (11, 17), ("NaBr",), "abc", "0.1.0", {"validation_mae": 0.05})
+RECORD = ModelRecord("PBE", (11, 17), ("NaBr",), "abc", 80, "0.1.0", {"validation_mae": 0.05})
 SALT = PlainCrystal(np.eye(3) * 3.5, np.array([11, 17], dtype=np.int16), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
 
 
@@ -48,9 +42,28 @@ def test_a_model_comes_back_as_it_went(ensemble: Ensemble, folder: Path) -> None
 
 def test_the_hash_is_of_the_content(ensemble: Ensemble, folder: Path, tmp_path: Path) -> None:
     save_model(ensemble, tmp_path / "again")
-    assert checkpoint_hash(tmp_path / "again") == checkpoint_hash(folder)
+    assert ModelFiles.read(tmp_path / "again").sha256 == ModelFiles.read(folder).sha256
     save_model(Ensemble(ensemble.members[:1], RECORD), tmp_path / "other")
-    assert checkpoint_hash(tmp_path / "other") != checkpoint_hash(folder)
+    assert ModelFiles.read(tmp_path / "other").sha256 != ModelFiles.read(folder).sha256
+
+
+def test_what_it_is_can_be_said_without_torch(folder: Path) -> None:
+    files = ModelFiles.read(folder)
+    assert (files.record(), files.members()) == (RECORD, 2)
+    script = (
+        "import sys; from pathlib import Path; from predictors.model_files import ModelFiles\n"
+        f"print(ModelFiles.read(Path({str(folder)!r})).record().level, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["PBE", "False"]
+
+
+def test_a_model_can_be_built_from_its_bytes(ensemble: Ensemble, folder: Path) -> None:
+    files = ModelFiles.read(folder)
+    built = model_from(ModelFiles("elsewhere", files.about, files.weights))
+    np.testing.assert_array_equal(built.predict([SALT]).energy, ensemble.predict([SALT]).energy)
+    with pytest.raises(BadCheckpoint, match=r"elsewhere: model\.safetensors isn't the file"):
+        model_from(ModelFiles("elsewhere", files.about, files.weights[:-1]))
 
 
 def test_nothing_is_left_beside_the_model(folder: Path) -> None:
@@ -64,7 +77,7 @@ def change(folder: Path, **values: object) -> None:
 
 @pytest.mark.parametrize(
     ("values", "reason"),
-    [({"format": 99}, "format 99"), ({"members": 3}, "no readable model"), ({"config": {"depth": 1}}, "no readable")],
+    [({"format": 99}, "format 99"), ({"members": 3}, "can't be read"), ({"config": {"depth": 1}}, "can't be")],
 )
 def test_another_format_or_shape_is_refused(folder: Path, values: dict[str, object], reason: str) -> None:
     change(folder, **values)
@@ -79,14 +92,13 @@ def test_damage_is_refused(folder: Path) -> None:
     with pytest.raises(BadCheckpoint, match="isn't the file"):
         load_model(folder)
     (folder / ABOUT).write_text("{")
-    with pytest.raises(BadCheckpoint, match="no readable model"):
+    with pytest.raises(BadCheckpoint, match="can't be read"):
         load_model(folder)
     (folder / ABOUT).write_text("[]")
-    with pytest.raises(BadCheckpoint, match="no readable model"):
+    with pytest.raises(BadCheckpoint, match="can't be read"):
         load_model(folder)
-    for ask in (load_model, checkpoint_hash):
-        with pytest.raises(BadCheckpoint):
-            ask(folder / "nowhere")
+    with pytest.raises(BadCheckpoint):
+        load_model(folder / "nowhere")
 
 
 def test_a_training_state_comes_back(tmp_path: Path) -> None:

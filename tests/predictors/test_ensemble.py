@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from predictors.augmentation import VOLUME_FACTORS, PlainCrystal, scaled
-from predictors.ensemble import Ensemble, ModelRecord
+from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
+from predictors.model_files import ModelRecord
 from predictors.structure_model import StructureModel
 
 KNOWN = (3, 8, 11, 17)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.ensemble import Ensemble, ModelRecord, Predictions
+from predictors.ensemble import Ensemble, Predictions
 from predictors.errors import BadTrainingSet
 from predictors.evaluate import errors_of, evaluate
+from predictors.model_files import ModelRecord
 from predictors.structure_model import StructureModel
 from predictors.training_set import TrainingSet
 

@@ -55,7 +55,7 @@ def test_the_model_gives_the_same_on_both(double: None, edge_updates: bool) -> N
     energies, gradients = [], []
     for name in ("torch", "dgl"):
         torch.manual_seed(0)
-        model = StructureModel(ModelConfig(width=16, backend=name, edge_updates=edge_updates))
+        model = StructureModel(ModelConfig(width=16, edge_updates=edge_updates), backend=name)
         energy = model(graph)
         energy.square().sum().backward()
         energies.append(energy.detach())

@@ -14,7 +14,8 @@ def save_tiny_model(folder: Path, level: str = NAME, members: int = 3) -> Path:
     import torch
 
     from predictors.checkpoint import save_model
-    from predictors.ensemble import Ensemble, ModelRecord
+    from predictors.ensemble import Ensemble
+    from predictors.model_files import ModelRecord
     from predictors.structure_model import ModelConfig, StructureModel
 
     torch.manual_seed(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
@@ -115,3 +115,22 @@ def test_partial_substitution_keeps_the_family(session: Session, parents: list[i
     run(session, parents, turn, settings=Settings())
     elements = {one for row in session.scalars(select(Composition.elements)) for one in row}
     assert elements <= {"Na", "K", "Cl", "Br"}
+
+
+def test_each_batch_is_committed_before_the_next_is_made(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """A campaign of hours holds no transaction, and what it proposed so far survives it."""
+    monkeypatch.setattr("workers.generate.BATCH", 2)
+    with Session(engine) as session:
+        known = [salt(session, 11, 17, 5.6), salt(session, 19, 17, 6.3)]
+        turn = make.campaign_round(session, make.campaign(session, make.level(session))).id
+        session.commit()
+        seen: list[int] = []
+
+        def look(_count: int) -> None:
+            with Session(engine) as other:
+                seen.append(len(formulas(other)))
+            assert not session.in_transaction()
+
+        found = generate_candidates(session, known, ("Na", "K", "Cl", "Br"), SETTINGS, turn, look)
+    assert len(seen) > 1
+    assert seen[-1] == found.new

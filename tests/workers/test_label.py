@@ -26,9 +26,7 @@ SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0,
 
 def select_for_label(engine: Engine, level_id: int, *crystals: Crystal, formula: str = "NaCl") -> list[int]:
     with Session(engine) as session, session.begin():
-        campaign = session.scalar(select(Campaign)) or make.added(
-            session, Campaign(name="test", level_id=level_id, settings={})
-        )
+        campaign = session.scalar(select(Campaign)) or make.added(session, Campaign(name="test", level_id=level_id))
         turn = make.campaign_round(session, campaign, number=1 + len(session.scalars(select(Selection)).all()))
         ids = [make.structure(session, formula, origin="generated", arrays=one).id for one in crystals]
         for rank, one in enumerate(ids, 1):

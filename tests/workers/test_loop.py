@@ -238,3 +238,64 @@ def test_a_loop_outlives_a_database_that_drops_its_connections(engine: Engine):
     Loop(engine, [daemon], poll_seconds=0.1, drain=True).run()
     assert left(engine) == []
     assert sources(engine) == 2
+
+
+def test_a_row_that_breaks_its_daemon_fails_alone(engine: Engine):
+    """The others of its batch are done, whether the break is in the work or in the writing of its result."""
+    add_rows(engine, 3)
+
+    def breaks(claim: Claim) -> None:
+        if claim.subject_id == 1:
+            raise RuntimeError("a poison row")
+
+    daemon = Writer(before=breaks)
+    loop = Loop(engine, [daemon], poll_seconds=0.05, on_outcome=lambda _outcome: len(left(engine)) > 1 or loop.stop())
+    loop.run()
+    (row,) = left(engine)
+    assert (row.subject_id, row.state, row.error_class, row.attempts) == (1, WorkState.WAITING, ErrorClass.BUG, 1)
+    assert "a poison row" in str(row.error)
+    assert sources(engine) == 2
+
+
+def test_a_result_that_can_not_be_written_fails_its_row(engine: Engine):
+    add_rows(engine, 2)
+    with Session(engine) as session, session.begin():
+        session.add(Source(name="subject 0", licence="", citation=""))  # the name is unique
+    daemon = Writer()
+    loop = Loop(engine, [daemon], poll_seconds=0.05, on_outcome=lambda _outcome: len(left(engine)) > 1 or loop.stop())
+    loop.run()
+    (row,) = left(engine)
+    assert (row.subject_id, row.state, row.error_class) == (0, WorkState.WAITING, ErrorClass.BUG)
+    assert sources(engine) == 2
+
+
+def test_an_idle_daemon_wakes_at_a_ring(engine: Engine):
+    done = threading.Event()
+    loop = Loop(engine, [Writer(before=lambda _claim: done.set())], poll_seconds=30)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    time.sleep(1.0)
+    with Session(engine) as session, session.begin():
+        make.work(session, subject_id=1)
+        queue.ring(session)
+    assert done.wait(10)
+    loop.stop()
+    with Session(engine) as session, session.begin():
+        queue.ring(session)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_bell_without_a_database_waits_in_silence(engine: Engine):
+    bell = queue.Bell(engine)
+    bell.wait(0.01)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+            )
+        )
+    bell.wait(0.05)
+    bell.wait(0.05)
+    bell.close()

@@ -43,6 +43,15 @@ def test_none_where_the_minimum_is_out_of_reach(ratio: float) -> None:
     assert at_best_volume(Parabola(best))([ROCK_SALT, ROCK_SALT]) == [None, None]
 
 
+class Broken(Parabola):
+    def energies(self, crystals: Sequence[Crystal]) -> list[float]:
+        return [float("nan")] * len(crystals)
+
+
+def test_none_where_the_engine_gives_no_number() -> None:
+    assert at_best_volume(Broken(1.0))([ROCK_SALT]) == [None]
+
+
 def test_hypothetical_leaves_out_the_excluded_however_written() -> None:
     every = hypothetical([ROCK_SALT], [("Na", "K", "Cl", "Br")], [], Settings())
     fewer = hypothetical([ROCK_SALT], [("Na", "K", "Cl", "Br")], ["ClK"], Settings())

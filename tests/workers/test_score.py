@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 from predictors.checkpoint import load_model
 from registry import queue
 from registry.crystal import Crystal
-from registry.models import Model, Prediction, Work
+from registry.errors import SettingsError
+from registry.models import Model, ModelFile, Prediction, TrainingSet, Work
 from registry.states import ErrorClass, Kind, Purpose, Stage, WorkState
 from tests import factories as make
+from tests.workers.models import save_tiny_model
 from workers.loop import Loop
 from workers.score import ScoreDaemon
 from workers.train import promote, register
@@ -99,13 +103,45 @@ def test_a_new_model_asks_for_new_scores(engine: Engine, model_id: int, tiny_mod
     assert len({row.model_id for row in predictions(engine)}) == 2
 
 
-def test_a_model_that_cannot_be_read_here_leaves_the_row_to_others(engine: Engine, model_id: int):
+def test_a_model_that_cannot_be_read_leaves_the_row_to_others(engine: Engine, model_id: int):
     candidates(engine, cubic(11, 17))
     with Session(engine) as session, session.begin():
-        session.execute(update(Model).values(path="/nowhere"))
+        session.execute(update(ModelFile).where(ModelFile.name == "model.json").values(content=b"{}"))
     loop = Loop(engine, [ScoreDaemon(Stage.SINGLE)], on_outcome=lambda _outcome: loop.stop())
     loop.run()
     with Session(engine) as session:
         row = session.scalars(select(Work)).one()
         assert (row.state, row.error_class) == (WorkState.WAITING, ErrorClass.MISSING_ENGINE)
-        assert "/nowhere" in str(row.error)
+        assert "aren't those that were registered" in str(row.error)
+
+
+def test_a_model_is_scored_with_where_its_folder_is_not(
+    engine: Engine, level_id: int, tiny_model: Path, tmp_path: Path
+):
+    """The files travel in the database: daemons on other machines need nothing else."""
+    moved = Path(shutil.copytree(tiny_model, tmp_path / "moved"))
+    with Session(engine) as session, session.begin():
+        register(session, "moved", moved)
+        promote(session, "moved")
+    shutil.rmtree(moved)
+    candidates(engine, cubic(11, 17))
+    drain(engine, Stage.SINGLE)
+    assert len(predictions(engine)) == 1
+
+
+def test_a_name_keeps_its_checkpoint(engine: Engine, model_id: int, tiny_model: Path, tmp_path: Path):
+    other = save_tiny_model(tmp_path / "other", members=2)
+    with Session(engine) as session, session.begin():
+        assert register(session, "tiny", tiny_model) == model_id
+        with pytest.raises(SettingsError, match="another checkpoint"):
+            register(session, "tiny", other)
+
+
+def test_two_exclusions_from_one_table_are_two_training_sets(engine: Engine, model_id: int, tmp_path: Path):
+    folder = save_tiny_model(tmp_path / "other")
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | {"excluded": ["NaCl"], "rows": 7}))
+    with Session(engine) as session, session.begin():
+        register(session, "other", folder)
+        rows = session.scalars(select(TrainingSet).order_by(TrainingSet.id)).all()
+        assert [(row.excluded_formulas, row.rows) for row in rows] == [([], 0), (["NaCl"], 7)]

@@ -15,6 +15,7 @@ from workers.ranking import Rules
 from workers.select import named_model, promoted_model, select_labels, select_references, select_refine
 
 REFERENCES = {"Na": -1.0, "Cl": -2.0, "K": -1.5}
+FAMILY = tuple(REFERENCES)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def picked(session: Session, purpose: Purpose) -> list[Selection]:
 def test_labels_are_picked_by_predicted_decomposition_energy(session: Session, level: Level, model: Model, turn: Round):
     poor, best = candidate(session, model, "NaCl", -0.5), candidate(session, model, "KCl", -1.0)
     candidate(session, model, "NaKCl", +0.9)
-    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 2
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5)) == 2
     rows = picked(session, Purpose.LABEL)
     assert [row.structure_id for row in rows] == [best, poor]
     assert [row.rank for row in rows] == [1, 2]
@@ -53,23 +54,30 @@ def test_labels_are_picked_by_predicted_decomposition_energy(session: Session, l
     assert {row.model_id for row in rows} == {model.id}
 
 
+def test_other_families_are_left_to_other_campaigns(session: Session, level: Level, model: Model, turn: Round):
+    candidate(session, model, "KCl", -1.0)
+    candidate(session, model, "KCl", -0.9, Stage.SINGLE)
+    assert select_labels(session, turn.id, level.id, ("Na", "Cl"), Rules(budget=5)) == 0
+    assert select_refine(session, turn.id, level.id, ("Na", "Cl"), 5) == 0
+
+
 def test_what_was_picked_is_not_offered_again(session: Session, level: Level, model: Model, turn: Round):
     candidate(session, model, "NaCl", -0.5)
-    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 1
-    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 0
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5)) == 1
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5)) == 0
 
 
 def test_the_hull_as_it_stands_counts(session: Session, level: Level, model: Model, turn: Round):
     known = make.structure(session, "NaCl")
     make.hull_state(session, make.calculation(session, known, level, energy=-3.0 - 2.0), 0.0)
     candidate(session, model, "Na3Cl", -0.2)
-    assert select_labels(session, turn.id, level.id, Rules(budget=5)) == 0
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5)) == 0
 
 
 def test_refining_looks_at_single_scores_only(session: Session, level: Level, model: Model, turn: Round):
     single = candidate(session, model, "NaCl", -0.5, Stage.SINGLE)
     candidate(session, model, "KCl", -0.5, Stage.ENSEMBLE)
-    assert select_refine(session, turn.id, level.id, 10) == 1
+    assert select_refine(session, turn.id, level.id, FAMILY, 10) == 1
     assert [row.structure_id for row in picked(session, Purpose.REFINE)] == [single]
 
 
@@ -89,9 +97,9 @@ def test_a_model_of_another_level_is_refused(session: Session, level: Level, tur
     stranger = make.model(session, make.level(session, "other"), "stranger")
     said = "'stranger' predicts at level 'other', the hull is of level 'fixed'"
     with pytest.raises(LevelMismatch, match=said):
-        select_refine(session, turn.id, level.id, 5, stranger)
+        select_refine(session, turn.id, level.id, FAMILY, 5, stranger)
     with pytest.raises(LevelMismatch, match=said):
-        select_labels(session, turn.id, level.id, Rules(budget=5), stranger)
+        select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5), stranger)
 
 
 def test_the_database_refuses_it_too(session: Session, level: Level, turn: Round):
@@ -106,7 +114,7 @@ def test_the_database_refuses_it_too(session: Session, level: Level, turn: Round
 def test_without_a_promoted_model_nothing_is_picked(session: Session, level: Level, turn: Round):
     make.model(session, level, "resting", promoted=False)
     with pytest.raises(NotFound, match="lode model promote"):
-        select_labels(session, turn.id, level.id, Rules(budget=5))
+        select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
     with pytest.raises(NotFound, match="there are: resting"):
         named_model(session, "absent")
 

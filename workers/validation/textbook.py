@@ -68,7 +68,8 @@ class TextbookCompound:
     def may_become(self, crystal: Crystal) -> bool:
         """Whether an unrelaxed crystal should count as this structure: it matches, or shares the type and elements.
 
-        More generous than `matches`, because a parent's proportions relax; so chance is over-, not underestimated.
+        More generous than `matches`, because a parent's proportions relax. Candidates of other types that would relax
+        into it are not foreseen.
         """
         return _protostructure(crystal) in {one.protostructure for one in self.references} or self.matches(crystal)
 
@@ -77,8 +78,9 @@ class TextbookCompound:
 class Candidate:
     """A structure that the run could have sent to a label, as generated (unrelaxed).
 
-    predicted: predicted decomposition energy, eV/atom, and its rank among the candidates, from 1; None if never scored
+    predicted: predicted decomposition energy, eV/atom, and its rank when the round picked; None if never picked
     failure: why its label failed, if it was tried and did
+    scored: formation energy by one member, eV/atom; None if never scored
     """
 
     id: str
@@ -87,6 +89,7 @@ class Candidate:
     predicted: float | None = None
     rank: int | None = None
     failure: str | None = None
+    scored: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,10 +330,12 @@ def _why_missed(
 
 
 def _not_selected(matching: list[Candidate]) -> str:
-    scored = [(one.predicted, one.rank) for one in matching if one.predicted is not None]
-    if not scored:
-        return "generated, not selected (never scored)"
-    predicted, rank = min(scored, key=lambda row: row[0])
+    picked = [(one.predicted, one.rank) for one in matching if one.predicted is not None]
+    if not picked:
+        energies = [one.scored for one in matching if one.scored is not None]
+        known = f"formation energy by one member {min(energies):+.3f} eV/atom" if energies else "never scored"
+        return f"generated, not among those that the ensemble looked at ({known})"
+    predicted, rank = min(picked, key=lambda row: row[0])
     place = "" if rank is None else f", rank {rank}"
     return f"generated, not selected (predicted decomposition energy {predicted:+.3f} eV/atom{place})"
 

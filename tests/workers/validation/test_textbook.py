@@ -216,7 +216,7 @@ def test_relaxed_into_the_textbook_structure_from_another() -> None:
         ([], "never generated"),
         ([B2], "never generated (its composition was, in 1 other structures)"),
         ([B1, B2], "generated, not selected (predicted decomposition energy -0.200 eV/atom, rank 3)"),
-        ([candidate("b1", "KCl", ROCK_SALT)], "generated, not selected (never scored)"),
+        ([candidate("b1", "KCl", ROCK_SALT)], "generated, not among those that the ensemble looked at (never scored)"),
         ([candidate("b1", "KCl", ROCK_SALT, failure="did not converge")], "label failed: did not converge"),
     ],
 )

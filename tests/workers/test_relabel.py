@@ -1,0 +1,77 @@
+"""Training tables by single points: parts that resume, one folder a list of crystals, targets at the level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.crystal import Crystal
+from registry.errors import SettingsError
+from tests.workers.standin import StandIn, standin_level
+from workers import relabel
+from workers.relabel import as_they_stand, with_targets
+
+Record = tuple[str, str, Crystal]
+
+
+def salts(count: int) -> list[Record]:
+    cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    edges = np.linspace(2.5, 3.1, count)
+    return [
+        (f"salt:{n}", "NaCl", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+        for n, edge in enumerate(edges)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relabel, "CHUNK", 2)
+
+
+class Counting(StandIn):
+    """Says how many crystals it was asked about."""
+
+    asked = 0
+
+    def energies(self, crystals: Sequence[Crystal]) -> list[float]:
+        self.asked += len(crystals)
+        return super().energies(crystals)
+
+
+def run(records: list[Record], folder: Path) -> int:
+    engine, told = Counting(), []
+    relabel.relabel(records, as_they_stand(engine), folder, told.append)
+    assert sum(told) == len(records)
+    return engine.asked
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    assert run(salts(5), tmp_path) == 5
+    (tmp_path / "part-00001.parquet").unlink()
+    assert run(salts(5), tmp_path) == 2
+    assert run(salts(5), tmp_path) == 0
+
+
+def test_parts_of_other_crystals_are_never_mixed_in(tmp_path: Path) -> None:
+    run(salts(4), tmp_path)
+    with pytest.raises(SettingsError, match="parts of other crystals"):
+        run(salts(5), tmp_path)
+
+
+def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:
+    records, level = salts(3), standin_level()
+    run(records, tmp_path)
+    table = with_targets(tmp_path, level)
+    assert table["record"].tolist() == [name for name, _, _ in records]
+    for row, (_, _, crystal) in zip(table.to_dict("records"), records, strict=True):
+        corrected = row["energy"] + row["correction"]
+        assert row["target"] == pytest.approx(level.formation_energy(crystal.amounts, corrected))
+        assert row["energy"] == pytest.approx(StandIn().static(crystal).energy)
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="lode model relabel"):
+        with_targets(tmp_path, standin_level())
