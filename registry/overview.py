@@ -17,7 +17,10 @@ WHERE stopped_at IS NULL AND beat_at > now() - interval '5 minutes' ORDER BY id
 
 
 def overview(session: Session) -> dict[str, Any]:
-    """`work`: kind -> state -> rows; `workers`: those that beat lately; `counts`: rows of the chief tables."""
+    """`work`: kind -> state -> rows; `workers`: those that beat lately; `counts`: rows of the chief tables.
+
+    What a view finds missing waits, whether a daemon has seen it yet or not.
+    """
     counts = {name: session.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in COUNTED}  # noqa: S608  (own names)
     stable = session.scalar(sa.text("SELECT count(*) FROM hull_state WHERE valid_to IS NULL AND is_stable"))
     workers = [dict(row) for row in session.execute(sa.text(ALIVE)).mappings()]

@@ -89,4 +89,13 @@ SELECT (SELECT count(*) FROM unlabelled) + (SELECT count(*) FROM work WHERE kind
 SELECT (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM work WHERE kind = 'place' AND state <> 'dead');
 
 -- name: summary
-SELECT kind, state, count(*) FROM work GROUP BY kind, state ORDER BY kind, state;
+SELECT kind, state, sum(count)::bigint AS count
+FROM (
+    SELECT kind, state, count(*) FROM work GROUP BY kind, state
+    UNION ALL SELECT 'score', 'waiting', count(*) FROM unscored
+    UNION ALL SELECT 'refine', 'waiting', count(*) FROM unrefined
+    UNION ALL SELECT 'label', 'waiting', count(*) FROM unlabelled
+    UNION ALL SELECT 'place', 'waiting', count(*) FROM unplaced
+) AS found
+GROUP BY kind, state
+ORDER BY kind, state;

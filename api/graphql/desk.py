@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
+import psycopg
 from aiodataloader import DataLoader
 from anyio import to_thread
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.graphql.rows import Fetch, Grouped, Row
+from registry.errors import DatabaseError
 from registry.query.materials import Question, describe
 
 STATEMENT_SECONDS = 10
+CANCEL_SECONDS = 2
 
 Answer = TypeVar("Answer")
 
@@ -28,22 +32,32 @@ class Desk:
         self._engine = engine
         self._one_at_a_time = asyncio.Lock()
         self._loaders: dict[object, DataLoader[int, Any]] = {}
+        self._wire: psycopg.Connection[Any] | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if "_session" in self.__dict__:
-            await to_thread.run_sync(self._session.close)
+        """End the statement that a request out of time may have left behind, then let the connection go."""
+        self._closed = True
+        if self._one_at_a_time.locked():
+            await to_thread.run_sync(self._interrupt)
+        async with self._one_at_a_time:
+            if "_session" in self.__dict__:
+                await to_thread.run_sync(self._session.close)
 
     async def ask(self, question: Callable[[Session], Answer]) -> Answer:
         """Run synchronous SQL off the event loop."""
-        async with self._one_at_a_time:
-            return await to_thread.run_sync(lambda: question(self._session))
+        await self._one_at_a_time.acquire()
+        running = asyncio.ensure_future(to_thread.run_sync(lambda: self._answer(question)))
+        running.add_done_callback(self._free)
+        return await asyncio.shield(running)
 
-    def nested(self, fetch: Fetch, key: int) -> Awaitable[Sequence[Row]]:
+    def nested(self, fetch: Fetch, key: int, *arguments: Any) -> Awaitable[Sequence[Row]]:
         """The rows of one key; all keys asked for at the same depth go into one statement."""
-        return self._loader(fetch, lambda session, keys: _in_order(fetch(session, keys), keys)).load(key)
+        name = (fetch, arguments)
+        return self._loader(name, lambda session, keys: _in_order(fetch(session, keys, *arguments), keys)).load(key)
 
     def material(self, structure_id: int, question: Question) -> Awaitable[Row]:
         """The fields of a material, seen at the level and moment of a question."""
@@ -59,12 +73,29 @@ class Desk:
             self._loaders[name] = DataLoader(load)
         return self._loaders[name]
 
+    def _answer(self, question: Callable[[Session], Answer]) -> Answer:
+        if self._closed:
+            raise DatabaseError("the request is over")
+        return question(self._session)
+
+    def _free(self, running: asyncio.Future[Any]) -> None:
+        """The session is free when its thread is done, however early a cancelled caller has left."""
+        self._one_at_a_time.release()
+        if not running.cancelled():
+            running.exception()  # asyncio complains of one that nobody was left to see
+
+    def _interrupt(self) -> None:
+        if self._wire is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._wire.cancel_safe(timeout=CANCEL_SECONDS)
+
     @cached_property
     def _session(self) -> Session:
         """Opened within the thread of the first statement, because that may wait for a connection."""
         connection = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         session = Session(connection)
         session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+        self._wire = session.connection().connection.driver_connection
         return session
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from api.graphql.schema import schema
 from registry.errors import LodeError
 
 MAX_BODY = 200_000
+ANSWER_SECONDS = 20
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,15 @@ async def answer(engine: Engine, asked: Asked) -> dict[str, Any]:
     document = _document(asked)
     if isinstance(document, list):
         return {"errors": [error.formatted for error in document]}
+    try:
+        done = await _executed(engine, document, asked)
+    except TimeoutError:
+        return {"data": None, "errors": [_too_slow().formatted]}
+    errors = {"errors": [_shown(error) for error in done.errors]} if done.errors else {}
+    return {"data": done.data, **errors}
+
+
+async def _executed(engine: Engine, document: DocumentNode, asked: Asked) -> ExecutionResult:
     async with Desk(engine) as desk:
         result = execute(
             schema().graphql_schema,
@@ -48,9 +59,13 @@ async def answer(engine: Engine, asked: Asked) -> dict[str, Any]:
             operation_name=asked.operation,
             context_value={"desk": desk},
         )
-        done = result if isinstance(result, ExecutionResult) else await result
-    errors = {"errors": [_shown(error) for error in done.errors]} if done.errors else {}
-    return {"data": done.data, **errors}
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return result if isinstance(result, ExecutionResult) else await result
+
+
+def _too_slow() -> GraphQLError:
+    message = f"the answer took longer than {ANSWER_SECONDS} seconds: ask for fewer fields or a smaller page"
+    return GraphQLError(message, extensions={"code": "TooSlow"})
 
 
 def _document(asked: Asked) -> DocumentNode | list[GraphQLError]:
@@ -61,7 +76,7 @@ def _document(asked: Asked) -> DocumentNode | list[GraphQLError]:
     refused = validate(schema().graphql_schema, document)
     if refused:
         return refused
-    excess = too_much(document, asked.variables)
+    excess = too_much(schema().graphql_schema, document, asked.variables)
     return [excess] if excess else document
 
 

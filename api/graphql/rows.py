@@ -1,12 +1,13 @@
-"""One statement for each nested list: ids of structures -> rows of them all."""
+"""One statement for each nested list: ids of structures -> the first rows of each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Concatenate
 
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from registry.models import (
@@ -28,16 +29,18 @@ from registry.models import (
     Structure,
     TrainingSet,
 )
+from registry.query.materials import ways
 
 Row = dict[str, Any]
 Grouped = Mapping[int, Sequence[Row]]
-Fetch = Callable[[Session, Sequence[int]], Grouped]
+Fetch = Callable[Concatenate[Session, Sequence[int], ...], Grouped]
+"""Session, ids, then what else the list depends on: mostly `first`, how many rows of each id are wanted."""
 
 
-def external_ids(session: Session, ids: Sequence[int]) -> Grouped:
+def external_ids(session: Session, ids: Sequence[int], first: int) -> Grouped:
     columns = (ExternalId.structure_id.label("key"), ExternalId.scheme, ExternalId.value)
     wanted = select(*columns).where(ExternalId.structure_id.in_(ids))
-    return _grouped(session, wanted.order_by(ExternalId.scheme, ExternalId.value))
+    return _firsts(session, wanted, first, ExternalId.scheme, ExternalId.value)
 
 
 def structures(session: Session, ids: Sequence[int]) -> Grouped:
@@ -64,7 +67,7 @@ def _arrays(row: Structure, reduced_formula: object, prototype: object, spacegro
     }
 
 
-def calculations(session: Session, ids: Sequence[int]) -> Grouped:
+def calculations(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Every attempt that started from the structures, oldest first."""
     plain = [column for column in Calculation.__table__.columns if column.name not in {"forces", "stress"}]
     corrected = Calculation.energy + Calculation.correction
@@ -74,35 +77,57 @@ def calculations(session: Session, ids: Sequence[int]) -> Grouped:
         .join(Level, Level.id == Calculation.level_id)
         .join(Structure, Structure.id == Calculation.initial_structure_id)
         .where(Calculation.initial_structure_id.in_(ids))
-        .order_by(Calculation.id)
+    )
+    return _firsts(session, wanted, first, Calculation.id)
+
+
+def relaxations(session: Session, ids: Sequence[int], level_id: int | None) -> Grouped:
+    """The structure that the calculation of a level left, where it relaxed."""
+    wanted = select(Calculation.initial_structure_id.label("key"), Calculation.final_structure_id).where(
+        Calculation.initial_structure_id.in_(ids),
+        Calculation.level_id == level_id,
+        Calculation.task == "relax",
+        Calculation.state == "converged",
     )
     return _grouped(session, wanted)
 
 
-def predictions(session: Session, ids: Sequence[int]) -> Grouped:
+def predictions(session: Session, ids: Sequence[int], first: int) -> Grouped:
     wanted = (
         select(Prediction.structure_id.label("key"), *Prediction.__table__.columns, Level.name.label("level"))
         .join(Model, Model.id == Prediction.model_id)
         .join(Level, Level.id == Model.level_id)
         .where(Prediction.structure_id.in_(ids))
-        .order_by(Prediction.id)
     )
-    return _grouped(session, wanted)
+    return _firsts(session, wanted, first, Prediction.id)
 
 
-def hull_states(session: Session, ids: Sequence[int]) -> Grouped:
+def hull_states(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Every place that the structures' entries ever had, oldest first."""
-    wanted = (
+    return _firsts(session, _hull_states(ids), first, HullState.valid_from, HullState.id)
+
+
+def places(session: Session, ids: Sequence[int], level_id: int | None, as_of: datetime | None) -> Grouped:
+    """The places of the structures' entries on the hull of a level, now or as of a moment."""
+    wanted = _hull_states(ids).where(HullState.level_id == level_id, _valid(as_of))
+    return _firsts(session, wanted, 1, HullState.valid_from.desc(), HullState.id.desc())
+
+
+def _valid(as_of: datetime | None) -> ColumnElement[bool]:
+    current = HullState.valid_to.is_(None)
+    return current if as_of is None else and_(HullState.valid_from <= as_of, or_(current, HullState.valid_to > as_of))
+
+
+def _hull_states(ids: Sequence[int]) -> Select[*tuple[Any, ...]]:
+    return (
         select(Calculation.initial_structure_id.label("key"), *HullState.__table__.columns, Level.name.label("level"))
         .join(Calculation, Calculation.id == HullState.calculation_id)
         .join(Level, Level.id == HullState.level_id)
         .where(Calculation.initial_structure_id.in_(ids))
-        .order_by(HullState.valid_from, HullState.id)
     )
-    return _grouped(session, wanted)
 
 
-def displacements(session: Session, ids: Sequence[int]) -> Grouped:
+def displacements(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Who took the structures' place on a hull, and when."""
     displaced, winner = aliased(Calculation), aliased(Calculation)
     columns = (winner.initial_structure_id.label("structure_id"), HullEvent.fell_by, HullEvent.at)
@@ -113,36 +138,45 @@ def displacements(session: Session, ids: Sequence[int]) -> Grouped:
         .join(winner, winner.id == HullEvent.calculation_id)
         .join(Level, Level.id == HullEvent.level_id)
         .where(displaced.initial_structure_id.in_(ids))
-        .order_by(HullEvent.at, HullEvent.id)
     )
-    return _grouped(session, wanted)
+    return _firsts(session, wanted, first, HullEvent.at, HullEvent.id)
 
 
-def parents(session: Session, ids: Sequence[int]) -> Grouped:
+def parents(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """The ways that led to the structures."""
     columns = [column for column in Lineage.__table__.columns if column.name != "id"]
     wanted = select(Lineage.child_id.label("key"), Lineage.parent_id.label("structure_id"), *columns)
-    return _grouped(session, wanted.where(Lineage.child_id.in_(ids)).order_by(Lineage.id))
+    return _firsts(session, wanted.where(Lineage.child_id.in_(ids)), first, Lineage.id)
 
 
-def children(session: Session, ids: Sequence[int]) -> Grouped:
+def children(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """The ways that lead on from the structures."""
     columns = [column for column in Lineage.__table__.columns if column.name != "id"]
     wanted = select(Lineage.parent_id.label("key"), Lineage.child_id.label("structure_id"), *columns)
-    return _grouped(session, wanted.where(Lineage.parent_id.in_(ids)).order_by(Lineage.id))
+    return _firsts(session, wanted.where(Lineage.parent_id.in_(ids)), first, Lineage.id)
 
 
-def duplicates(session: Session, ids: Sequence[int]) -> Grouped:
+def ancestors(session: Session, ids: Sequence[int], first: int) -> Grouped:
+    """What the structures came from over the generations, nearest first."""
+    return ways(session, "ancestors", ids, first)
+
+
+def descendants(session: Session, ids: Sequence[int], first: int) -> Grouped:
+    """What became of the structures over the generations, nearest first."""
+    return ways(session, "descendants", ids, first)
+
+
+def duplicates(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Structures that are the same crystal, on either side of a link."""
     there = select(Duplicate.structure_id.label("key"), Duplicate.same_as_id.label("other"), Duplicate.rule)
     back = select(Duplicate.same_as_id.label("key"), Duplicate.structure_id.label("other"), Duplicate.rule)
     links = union_all(there.where(Duplicate.structure_id.in_(ids)), back.where(Duplicate.same_as_id.in_(ids)))
     link = links.subquery()
     wanted = select(link.c.key, Structure.public_id.label("id"), link.c.rule)
-    return _grouped(session, wanted.join(Structure, Structure.id == link.c.other).order_by(Structure.id))
+    return _firsts(session, wanted.join(Structure, Structure.id == link.c.other), first, Structure.id)
 
 
-def selections(session: Session, ids: Sequence[int]) -> Grouped:
+def selections(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """What rounds picked the structures for."""
     wanted = (
         select(
@@ -156,9 +190,8 @@ def selections(session: Session, ids: Sequence[int]) -> Grouped:
         .join(Campaign, Campaign.id == Round.campaign_id)
         .join(Level, Level.id == Selection.level_id)
         .where(Selection.structure_id.in_(ids))
-        .order_by(Selection.id)
     )
-    return _grouped(session, wanted)
+    return _firsts(session, wanted, first, Selection.id)
 
 
 def models(session: Session, ids: Sequence[int]) -> Grouped:
@@ -173,16 +206,23 @@ def models(session: Session, ids: Sequence[int]) -> Grouped:
     return _grouped(session, wanted.where(Model.id.in_(ids)))
 
 
-def rounds(session: Session, ids: Sequence[int]) -> Grouped:
+def rounds(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Rounds by campaign."""
     wanted = select(Round.campaign_id.label("key"), *Round.__table__.columns).where(Round.campaign_id.in_(ids))
-    return _grouped(session, wanted.order_by(Round.number))
+    return _firsts(session, wanted, first, Round.number)
 
 
-def funnels(session: Session, ids: Sequence[int]) -> Grouped:
+def funnels(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Candidates that each rule dropped, by round."""
     wanted = select(Funnel.round_id.label("key"), *Funnel.__table__.columns).where(Funnel.round_id.in_(ids))
-    return _grouped(session, wanted.order_by(Funnel.stage, Funnel.rule))
+    return _firsts(session, wanted, first, Funnel.stage, Funnel.rule)
+
+
+def _firsts(session: Session, wanted: Select[*tuple[Any, ...]], first: int, *order: Any) -> Grouped:
+    """At most `first` rows of each key, in that order."""
+    place = func.row_number().over(partition_by=wanted.selected_columns["key"], order_by=order)
+    ranked = wanted.add_columns(place.label("place")).subquery()
+    return _grouped(session, select(ranked).where(ranked.c.place <= first).order_by(ranked.c.key, ranked.c.place))
 
 
 def _grouped(session: Session, wanted: Select[*tuple[Any, ...]]) -> Grouped:

@@ -15,10 +15,10 @@ from graphql import GraphQLResolveInfo as Info
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.graphql import rows
+from api.graphql import lists, rows
 from api.graphql.material import Material, Node, material
 from api.graphql.rows import Row
-from api.graphql.types import Decomposition, Model, desk, ev_per_atom, listed
+from api.graphql.types import SPACEGROUP, Decomposition, Model, desk, ev_per_atom, listed
 from registry.errors import NotFound
 from registry.models import Campaign, Level, Structure, Worker
 from registry.models import Model as ModelRow
@@ -28,8 +28,7 @@ from registry.query.filter import Filter
 from registry.query.materials import DEFAULT_SORT, Question, Slice
 from registry.queue import summary
 
-PAGE = 50
-NEWEST_WORKERS = 100
+AS_OF = "the hull as it was then; UTC where it names no time zone"
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class HullEntry(graphene.ObjectType):
     reduced_formula = graphene.NonNull(graphene.String)
     chemsys = graphene.NonNull(graphene.String)
     prototype = graphene.String()
-    spacegroup_number = graphene.Int()
+    spacegroup_number = graphene.Int(description=SPACEGROUP)
     external_ids = GenericScalar(description="scheme -> name")
     formation_energy_per_atom = ev_per_atom(FIELDS["formation_energy_per_atom"].description)
     e_above_hull = ev_per_atom(FIELDS["e_above_hull"].description)
@@ -108,7 +107,7 @@ class HullEntry(graphene.ObjectType):
 
 
 class Hull(graphene.ObjectType):
-    """Every entry of a chemical system and its subsystems."""
+    """The entries of a chemical system and its subsystems, those nearest the hull first."""
 
     level = graphene.String()
     chemsys = graphene.NonNull(graphene.String)
@@ -117,13 +116,14 @@ class Hull(graphene.ObjectType):
         graphene.List(graphene.NonNull(graphene.String)), description="elements that the level itself puts at zero"
     )
     entries = listed(HullEntry)
+    truncated = graphene.NonNull(graphene.Boolean, description="whether there are more entries than `first`")
 
 
 class Work(graphene.ObjectType):
     """How much of one kind of work there is."""
 
     kind = graphene.NonNull(graphene.String)
-    waiting = graphene.NonNull(graphene.Int)
+    waiting = graphene.NonNull(graphene.Int, description="not begun, whether a daemon has seen it yet or not")
     running = graphene.NonNull(graphene.Int)
     dead = graphene.NonNull(graphene.Int, description="gave up after the last attempt")
 
@@ -158,13 +158,14 @@ class RoundType(graphene.ObjectType):
         name = "Round"
 
     number = graphene.NonNull(graphene.Int)
+    settings = GenericScalar(description="what it ran on")
     started_at = graphene.NonNull(graphene.DateTime)
     finished_at = graphene.DateTime()
-    funnel = listed(FunnelStep)
+    funnel = graphene.Field(listed(FunnelStep), first=lists.first(lists.FUNNEL))
 
     @staticmethod
-    async def resolve_funnel(row: Row, info: Info) -> Any:
-        return await desk(info).nested(rows.funnels, row["id"])
+    async def resolve_funnel(row: Row, info: Info, first: int | None) -> Any:
+        return await desk(info).nested(rows.funnels, row["id"], lists.size(first, lists.FUNNEL))
 
 
 class CampaignType(graphene.ObjectType):
@@ -175,13 +176,12 @@ class CampaignType(graphene.ObjectType):
 
     name = graphene.NonNull(graphene.String)
     level = graphene.NonNull(graphene.String)
-    settings = GenericScalar()
     created_at = graphene.NonNull(graphene.DateTime)
-    rounds = listed(RoundType)
+    rounds = graphene.Field(listed(RoundType), first=lists.first())
 
     @staticmethod
-    async def resolve_rounds(row: Row, info: Info) -> Any:
-        return await desk(info).nested(rows.rounds, row["id"])
+    async def resolve_rounds(row: Row, info: Info, first: int | None) -> Any:
+        return await desk(info).nested(rows.rounds, row["id"], lists.size(first))
 
 
 class LevelType(graphene.ObjectType):
@@ -225,24 +225,30 @@ class Query(graphene.ObjectType):
         ),
         level=graphene.String(description="level of the energies; may be left out where only one has a hull"),
         sort=graphene.String(default_value=DEFAULT_SORT, description='a field, or "-field" for the largest first'),
-        first=graphene.Int(default_value=PAGE, description="size of the page"),
+        first=lists.first(lists.PAGE),
         after=graphene.String(description="endCursor of the page before"),
     )
     material = graphene.Field(
-        Material, id=graphene.NonNull(graphene.ID), level=graphene.String(), as_of=graphene.DateTime()
+        Material,
+        id=graphene.NonNull(graphene.ID),
+        level=graphene.String(),
+        as_of=graphene.DateTime(description=AS_OF),
     )
     hull = graphene.Field(
         graphene.NonNull(Hull),
         description="the convex hull of a chemical system, now or as it was",
         chemsys=graphene.NonNull(graphene.String),
         level=graphene.String(),
-        as_of=graphene.DateTime(),
+        as_of=graphene.DateTime(description=AS_OF),
+        first=lists.first(lists.ENTRIES, lists.MOST_ENTRIES),
     )
     work = graphene.Field(listed(Work), description="what waits, runs and died")
-    workers = graphene.Field(listed(WorkerType), description="daemons, the last seen first")
-    campaigns = listed(CampaignType)
-    models = listed(Model)
-    levels = listed(LevelType)
+    workers = graphene.Field(
+        listed(WorkerType), description="daemons, the last seen first", first=lists.first(lists.WORKERS)
+    )
+    campaigns = graphene.Field(listed(CampaignType), description="oldest first", first=lists.first())
+    models = graphene.Field(listed(Model), description="oldest first", first=lists.first(lists.PAGE))
+    levels = graphene.Field(listed(LevelType), description="by name", first=lists.first(lists.PAGE))
     fields = graphene.Field(listed(FieldType), description="the words of the filter language")
 
     @staticmethod
@@ -255,10 +261,8 @@ class Query(graphene.ObjectType):
         return await material(info, structure_id, question)
 
     @staticmethod
-    async def resolve_hull(
-        _: None, info: Info, chemsys: str, level: str | None = None, as_of: datetime | None = None
-    ) -> Row:
-        return await desk(info).ask(lambda session: materials.hull_entries(session, chemsys, level, as_of))
+    async def resolve_hull(_: None, info: Info, **asked: Any) -> Row:
+        return await desk(info).ask(lambda session: _hull(session, **asked))
 
     @staticmethod
     async def resolve_work(_: None, info: Info) -> list[Row]:
@@ -266,22 +270,23 @@ class Query(graphene.ObjectType):
         return [{"kind": kind, **states} for kind, states in found.items()]
 
     @staticmethod
-    async def resolve_workers(_: None, info: Info) -> list[Row]:
-        newest = select(*Worker.__table__.columns).order_by(Worker.beat_at.desc(), Worker.id).limit(NEWEST_WORKERS)
-        return await _all(info, newest)
+    async def resolve_workers(_: None, info: Info, first: int | None) -> list[Row]:
+        newest = select(*Worker.__table__.columns).order_by(Worker.beat_at.desc(), Worker.id)
+        return await _all(info, newest.limit(lists.size(first, lists.WORKERS)))
 
     @staticmethod
-    async def resolve_campaigns(_: None, info: Info) -> list[Row]:
-        wanted = select(*Campaign.__table__.columns, Level.name.label("level"))
+    async def resolve_campaigns(_: None, info: Info, first: int | None) -> list[Row]:
+        wanted = select(*Campaign.__table__.columns, Level.name.label("level")).limit(lists.size(first))
         return await _all(info, wanted.join(Level, Level.id == Campaign.level_id).order_by(Campaign.id))
 
     @staticmethod
-    async def resolve_models(_: None, info: Info) -> list[Row]:
-        return await desk(info).ask(_models)
+    async def resolve_models(_: None, info: Info, first: int | None) -> list[Row]:
+        return await desk(info).ask(lambda session: _models(session, lists.size(first, lists.PAGE)))
 
     @staticmethod
-    async def resolve_levels(_: None, info: Info) -> list[Row]:
-        return await _all(info, select(*Level.__table__.columns).order_by(Level.name))
+    async def resolve_levels(_: None, info: Info, first: int | None) -> list[Row]:
+        wanted = select(*Level.__table__.columns).order_by(Level.name)
+        return await _all(info, wanted.limit(lists.size(first, lists.PAGE)))
 
     @staticmethod
     def resolve_fields(_: None, _info: Info) -> list[Row]:
@@ -300,7 +305,7 @@ def schema() -> graphene.Schema:
 
 def _materials(session: Session, asked: Row) -> Found:
     question = materials.ask(session, asked["filter"], asked.get("level"), asked["sort"])
-    found = materials.find(session, question, asked["first"], asked.get("after"))
+    found = materials.find(session, question, lists.size(asked["first"], lists.PAGE), asked.get("after"))
     data = materials.describe(session, found.ids, question)
     nodes = [Node(one, row, question) for one, row in zip(found.ids, data, strict=True)]
     return Found(question, found, nodes)
@@ -314,8 +319,16 @@ def _one(session: Session, asked: Row) -> tuple[int, Question]:
     return structure_id, question
 
 
-def _models(session: Session) -> list[Row]:
-    ids = session.scalars(select(ModelRow.id).order_by(ModelRow.id)).all()
+def _hull(
+    session: Session, first: int | None, chemsys: str, level: str | None = None, as_of: datetime | None = None
+) -> Row:
+    most = lists.size(first, lists.ENTRIES, lists.MOST_ENTRIES)
+    found = materials.hull_entries(session, chemsys, level, as_of, most + 1)
+    return {**found, "entries": found["entries"][:most], "truncated": len(found["entries"]) > most}
+
+
+def _models(session: Session, first: int) -> list[Row]:
+    ids = session.scalars(select(ModelRow.id).order_by(ModelRow.id).limit(first)).all()
     found = rows.models(session, ids)
     return [found[one][0] for one in ids]
 

@@ -17,6 +17,8 @@ from registry.identity.composition import SYMBOLS
 from registry.ingest import crystal_of
 from registry.query.fields import FIELDS
 
+SPACEGROUP = "1-230; of a pair that mirrors each other the lower, 152 for 152 and 154"
+
 
 def desk(info: Info) -> Desk:
     """Where this request asks its questions."""
@@ -62,7 +64,7 @@ class Structure(graphene.ObjectType):
     reduced_formula = graphene.NonNull(graphene.String)
     origin = graphene.NonNull(graphene.String, description="imported, generated or relaxed")
     prototype = graphene.String()
-    spacegroup_number = graphene.Int()
+    spacegroup_number = graphene.Int(description=SPACEGROUP)
     nsites = graphene.NonNull(graphene.Int)
     volume = graphene.NonNull(graphene.Float, description="cubic angstrom")
     lattice = graphene.NonNull(graphene.List(graphene.List(graphene.Float)), description="vectors as rows, angstrom")

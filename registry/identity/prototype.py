@@ -5,7 +5,8 @@ Species go by ascending amount. Of the descriptions that the affine normaliser o
 (rock salt with its origin on either ion) the one with the lowest letters is taken, as aviary and matbench-discovery do
 (Goodall et al., Science Advances 8, eabn4117, 2022).
 Departures from their labels, each because the crystal is the same: AFLOW's Pearson symbols (oC8 for oS8 and oA8, hR2
-for hR6); enantiomorphic pairs of space groups share the lower number; species of equal amount are all permuted.
+for hR6); species of equal amount are all permuted; the 11 enantiomorphic pairs of space groups (a crystal and its
+mirror image) share the lower number, in the label and in `spacegroup_number`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,10 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import SYMBOLS, Composition, written
 from registry.identity.normaliser import Naming, namings
+from registry.identity.spacegroups import either_hand
 
 SYMPREC = 0.05
 """Angstrom. Above the noise of a relaxation that stops at 0.03 eV/A, below most real distortions."""
-
-ENANTIOMORPHS = {
-    78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212,
-}  # fmt: skip
-"""The higher space group of each mirror pair -> the lower."""
 
 Orbit = tuple[int, str]
 """Atomic number and Wyckoff letter of one orbit."""
@@ -40,7 +37,7 @@ class Prototype:
 
     label: without elements, "ABC_cF12_216_a_b_c"
     elements: symbols in the order of the label's species (A, B, C); chosen canonically among equivalent descriptions
-    spacegroup_number: as found (not merged with its mirror image)
+    spacegroup_number: the label's: the lower of an enantiomorphic pair, so 152 for 152 and 154
     pearson_symbol: in AFLOW's form
     wyckoffs: (symbol, letter, orbits of that letter) in the order of the label
     """
@@ -61,14 +58,14 @@ def prototype_of(crystal: Crystal, symprec: float = SYMPREC) -> Prototype:
     """Find the structure type; symprec in angstrom. Raise BadRecord if no space group can be found."""
     dataset = _symmetry(crystal, symprec)
     pearson = _aflow_pearson(dataset.pearson_symbol)
-    number = ENANTIOMORPHS.get(dataset.number, dataset.number)
+    number = either_hand(dataset.number)
     composition = Composition.of(crystal.amounts)
     species, elements = _canonical(_orbits(crystal, dataset), composition.reduced, number)
     letters = "_".join("".join(written(count) + letter for letter, count in one) for one in species)
     return Prototype(
         label=f"{composition.anonymous_formula}_{pearson}_{number}_{letters}",
         elements=elements,
-        spacegroup_number=dataset.number,
+        spacegroup_number=number,
         pearson_symbol=pearson,
         wyckoffs=tuple((el, letter, count) for el, one in zip(elements, species, strict=True) for letter, count in one),
     )

@@ -103,7 +103,7 @@ _TABLE = (
         "spacegroup_number",
         Type.INTEGER,
         "prototype.spacegroup_number",
-        "space group 1-230, of the relaxed crystal where there is one",
+        "space group 1-230, of the relaxed crystal where there is one; of a mirrored pair the lower (152 for 154)",
         nullable=True,
     ),
     Field(

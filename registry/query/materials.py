@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,7 +107,7 @@ def search(
 
 def ask(session: Session, filter: str | Filter, level: str | None, sort: str = DEFAULT_SORT) -> Question:  # noqa: A002
     """Understand a question. Raises FilterError, NotFound."""
-    asked = parse(filter) if isinstance(filter, str) else filter
+    asked = parse(filter) if isinstance(filter, str) else replace(filter, as_of=_in_utc(filter.as_of))
     field = named(sort.removeprefix("-"))
     if not field.sorts:
         raise FilterError(f"{field.name} is a {field.type}: results can't be ordered by it")
@@ -159,23 +159,30 @@ def the_level(session: Session, name: str | None) -> tuple[str | None, int | Non
     return (rows[0][0], rows[0][1]) if rows else (None, None)
 
 
-def hull_entries(session: Session, chemsys: str, level: str | None = None, as_of: datetime | None = None) -> Row:
+def hull_entries(
+    session: Session,
+    chemsys: str,
+    level: str | None = None,
+    as_of: datetime | None = None,
+    first: int | None = None,
+) -> Row:
     """Every entry within a chemical system and its subsystems, with its place on the hull.
 
-    as_of: the hull as it was then (None: as it is). Energies in eV/atom; decomposition amounts are shares of the atoms.
+    as_of: the hull as it was then (None: as it is); UTC where it names no time zone
+    first: at most so many entries, those nearest the hull (None: all of them, by chemical system)
+    Energies in eV/atom; decomposition amounts are shares of the atoms.
     "references": the elements of the system that the level itself puts at zero, whether a crystal of them is labelled
     or not. Raises FilterError for a chemsys that isn't one, NotFound for an unknown level.
     """
     elements = sorted({element_symbol(word) for word in chemsys.split("-")})
     name, level_id = the_level(session, level)
-    statement = _entries(as_of is not None).where(sql.within(elements))
-    bound = {"level_id": level_id, **({"as_of": as_of} if as_of else {})}
-    rows = session.execute(statement, bound).mappings()
-    moment = as_of.astimezone(UTC).isoformat() if as_of else None
+    moment = _in_utc(as_of)
+    bound = {"level_id": level_id, **({"as_of": moment} if moment else {})}
+    rows = session.execute(_entries(elements, moment is not None, first), bound).mappings()
     return {
         "level": name,
         "chemsys": "-".join(elements),
-        "as_of": moment,
+        "as_of": moment.isoformat() if moment else None,
         "references": sorted(set(elements) & _references(session, level_id)),
         "entries": [_as_data(dict(row), [*row.keys()]) for row in rows],
     }
@@ -195,12 +202,16 @@ def lineage(session: Session, public_id: str) -> Row:
     found = session.scalar(select(Structure.id).where(Structure.public_id == public_id))
     if found is None:
         raise NotFound(f"there is no structure '{public_id[:80]}'")
-    return {"id": public_id, **{side: _ways(session, side, found) for side in SIDES}}
+    return {"id": public_id, **{side: ways(session, side, [found], MAX_WAYS).get(found, []) for side in SIDES}}
 
 
-def _ways(session: Session, side: str, structure_id: int) -> list[Row]:
-    bound = {"id": structure_id, "most": MAX_GENERATIONS, "ways": MAX_WAYS}
-    return [dict(row) for row in session.execute(text(_walk(side)), bound).mappings()]
+def ways(session: Session, side: str, ids: Sequence[int], first: int) -> dict[int, list[Row]]:
+    """The lineages of structures on one of SIDES: at most `first` ways of each, the nearest first."""
+    bound = {"ids": list(ids), "most": MAX_GENERATIONS, "ways": first}
+    found: dict[int, list[Row]] = {}
+    for row in session.execute(text(_walk(side)), bound).mappings():
+        found.setdefault(row["root"], []).append({name: row[name] for name in WAY})
+    return found
 
 
 def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
@@ -227,6 +238,16 @@ def _shown(name: str, value: Any) -> Any:
     if name == "external_ids":
         return _by_scheme(value or [])
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """The same moment in UTC, which is also what one without a time zone means."""
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise FilterError(f"{moment.isoformat()} lies outside of the calendar in UTC") from None
 
 
 def _by_scheme(pairs: Sequence[Sequence[str]]) -> dict[str, str | list[str]]:
@@ -257,7 +278,7 @@ def _sort_value(field: Field, value: Any) -> Any:
     if value is None:
         return None
     readers: dict[Type, Callable[[Any], Any]] = {
-        Type.TIMESTAMP: datetime.fromisoformat,
+        Type.TIMESTAMP: lambda words: _in_utc(datetime.fromisoformat(words)),
         Type.FLOAT: float,
         Type.INTEGER: int,
         Type.BOOLEAN: bool,
@@ -288,18 +309,21 @@ ENTRY: tuple[ColumnElement[Any], ...] = (
 )
 
 
-def _entries(past: bool) -> Select[Any]:
+def _entries(elements: list[str], past: bool, first: int | None) -> Select[Any]:
     placed = (
         select(*ENTRY)
         .select_from(Composition)
         .join(Structure, Structure.composition_id == Composition.id)
         .join(Calculation, Calculation.initial_structure_id == Structure.id)
         .join(HullState, sql.placed(past))
+        .where(sql.within(elements))
     )
-    order = (Composition.chemsys, HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
-    return sql.with_prototypes(placed).order_by(*order)
+    order = (HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
+    entries = sql.with_prototypes(placed)
+    return entries.order_by(Composition.chemsys, *order) if first is None else entries.order_by(*order).limit(first)
 
 
+WAY = ("generation", "child", "parent", "operation", "arguments", "probability", "rule")
 SIDES = {"ancestors": ("child_id", "parent_id"), "descendants": ("parent_id", "child_id")}
 WALK = """
 WITH RECURSIVE way AS NOT MATERIALIZED (
@@ -308,18 +332,22 @@ WITH RECURSIVE way AS NOT MATERIALIZED (
     SELECT final_structure_id, initial_structure_id, 'relaxation', jsonb_build_object('calculation_id', id), NULL, NULL
     FROM calculation WHERE state = 'converged' AND final_structure_id <> initial_structure_id
 ), walk AS (
-    SELECT way.*, 1 AS generation FROM way WHERE way.NEAR = :id
+    SELECT way.NEAR AS root, way.*, 1 AS generation FROM way WHERE way.NEAR = ANY(:ids)
     UNION
-    SELECT way.*, walk.generation + 1 FROM walk JOIN way ON way.NEAR = walk.FAR WHERE walk.generation < :most
+    SELECT walk.root, way.*, walk.generation + 1
+    FROM walk JOIN way ON way.NEAR = walk.FAR WHERE walk.generation < :most
+), step AS (
+    SELECT walk.root, min(walk.generation) AS generation, child.public_id AS child, parent.public_id AS parent,
+           walk.operation, walk.arguments, walk.probability, walk.rule
+    FROM walk
+    JOIN structure AS child ON child.id = walk.child_id
+    JOIN structure AS parent ON parent.id = walk.parent_id
+    GROUP BY walk.root, child.public_id, parent.public_id, walk.operation, walk.arguments, walk.probability, walk.rule
+), ranked AS (
+    SELECT step.*, row_number() OVER (PARTITION BY root ORDER BY generation, child, parent, operation) AS place
+    FROM step
 )
-SELECT min(walk.generation) AS generation, child.public_id AS child, parent.public_id AS parent,
-       walk.operation, walk.arguments, walk.probability, walk.rule
-FROM walk
-JOIN structure AS child ON child.id = walk.child_id
-JOIN structure AS parent ON parent.id = walk.parent_id
-GROUP BY child.public_id, parent.public_id, walk.operation, walk.arguments, walk.probability, walk.rule
-ORDER BY 1, 2, 3, 4
-LIMIT :ways
+SELECT * FROM ranked WHERE place <= :ways ORDER BY root, place
 """
 
 

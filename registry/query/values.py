@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from registry.errors import FilterError
 from registry.identity.composition import ATOMIC_NUMBERS, species_letters, written
+from registry.identity.spacegroups import either_hand
 from registry.query.fields import Field, Type
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 MAX_DIGITS = 18
 MAX_AMOUNT = 32_767
+EQUALITY = {"=", "!="}
 PARTIAL = {"CONTAINS", "STARTS", "ENDS"}
 
 
 def convert(field: Field, token: Token, operator: str = "=") -> Value:
     """The value that a token stands for. Raises FilterError without a position."""
     if field.type in {Type.INTEGER, Type.FLOAT}:
-        return _number(field, token)
+        number = _number(field, token)
+        return either_hand(int(number)) if field.name == "spacegroup_number" and operator in EQUALITY else number
     if field.type is Type.BOOLEAN:
         return _boolean(field, token)
     words = _words(field, token)

@@ -85,6 +85,16 @@ def test_refuses(url: str, body: bytes, message: str) -> None:
     assert message in str(found["errors"])
 
 
+def test_work_is_shown_before_a_daemon_has_looked(url: str, engine: Engine) -> None:
+    with Session(engine) as session:
+        make.calculation(session, make.structure(session, "LiCl"), make.level(session))
+        session.commit()
+    assert "<td>place</td><td>1</td><td>0</td><td>0</td>" in get(f"{url}/")[1]
+    query = json.dumps({"query": "{ work { kind waiting } }"}).encode()
+    shown = post(f"{url}/graphql", query)[1]["data"]
+    assert {"kind": "place", "waiting": 1} in shown["work"]  # type: ignore[index]
+
+
 def test_an_empty_registry_has_a_page(engine: Engine) -> None:
     from api.explorer.landing import _rendered
 

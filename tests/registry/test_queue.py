@@ -202,6 +202,35 @@ def test_the_summary_names_every_kind_and_state(engine: Engine):
     assert found["place"]["dead"] == 1
 
 
+def make_missing(engine: Engine) -> None:
+    """One crystal to score, one to refine and to label, one to place."""
+    with Session(engine) as session, session.begin():
+        level = make.level(session)
+        model = make.model(session, level)
+        proposed = make.structure(session, origin="generated")
+        turn = make.campaign_round(session, make.campaign(session, level))
+        make.selection(session, proposed, turn, model, purpose="refine")
+        make.selection(session, proposed, turn, model, purpose="label")
+        make.calculation(session, make.structure(session), level)
+
+
+def waiting(engine: Engine) -> dict[str, int]:
+    with Session(engine) as session:
+        return {kind: states["waiting"] for kind, states in queue.summary(session).items()}
+
+
+def test_what_no_daemon_has_seen_yet_waits(engine: Engine):
+    make_missing(engine)
+    add_rows(engine, 2)
+    before = {**dict.fromkeys(Kind, 1), "label": 3}
+    assert waiting(engine) == before
+    for kind in Kind:
+        assert queue.enqueue(engine, kind) == 1
+        assert waiting(engine) == before
+    claim(engine, batch=9)
+    assert waiting(engine) == {**before, "label": 0}
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_has_its_view_and_its_statements(engine: Engine, kind: Kind):
     assert queue.enqueue(engine, kind) == 0

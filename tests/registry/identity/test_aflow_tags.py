@@ -6,7 +6,8 @@ import re
 
 from registry.identity.composition import Composition, written
 from registry.identity.normaliser import namings
-from registry.identity.prototype import ENANTIOMORPHS, _canonical, prototype_of
+from registry.identity.prototype import _canonical, prototype_of
+from registry.identity.spacegroups import either_hand
 from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
 
@@ -24,7 +25,7 @@ UNREADABLE = "sigma_tP30_136_bf2ij"
 def canonical(tag: str) -> str:
     """An AFLOW tag in our choice of origin and order of species."""
     formula, pearson, number, *sites = tag.split("_")
-    spacegroup = ENANTIOMORPHS.get(int(number), int(number))
+    spacegroup = either_hand(int(number))
     amounts = {z: int(count or 1) for z, count in enumerate(re.findall(r"[A-Z](\d*)", formula), start=1)}
     orbits = [
         (z, letter)

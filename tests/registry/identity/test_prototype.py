@@ -11,6 +11,7 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.prototype import prototype_of
+from registry.identity.spacegroups import ENANTIOMORPHS
 
 A, B, C, D = [0.0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]
 HALF = [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]
@@ -106,7 +107,24 @@ def test_enantiomorphs_are_one_structure_type():
     left = crystal(152, lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.7858 - 1 / 3]])
     mirrored = Crystal(left.lattice @ np.diag([1, 1, -1]), left.numbers, left.frac_coords)
     assert label(left) == label(mirrored)
-    assert {prototype_of(one).spacegroup_number for one in (left, mirrored)} == {152, 154}
+
+
+def test_a_structure_type_has_one_space_group_whichever_hand_came_first():
+    """The 11 pairs: what has the higher number is reported, and labelled, by the lower."""
+    assert ENANTIOMORPHS == {
+        78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212
+    }  # fmt: skip
+    for higher, lower in ENANTIOMORPHS.items():
+        found = [prototype_of(general(number)) for number in (higher, lower)]
+        assert {one.spacegroup_number for one in found} == {lower}
+        assert found[0].label == found[1].label
+
+
+def general(spacegroup: int) -> Crystal:
+    """Two elements on general positions, in a cell of the space group's family."""
+    lattice = Lattice.tetragonal(8, 11) if spacegroup < 143 else Lattice.hexagonal(8, 11)
+    lattice = Lattice.cubic(11) if spacegroup > 194 else lattice
+    return crystal(spacegroup, lattice, ["Si", "O"], [[0.11, 0.23, 0.04], [0.37, 0.08, 0.09]])
 
 
 def test_pearson_symbols_are_aflows():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from registry.errors import FilterError, NotFound
 from registry.models import Lineage
 from registry.query import materials
 from registry.query.fields import FIELDS
+from registry.query.filter import Filter
 from registry.query.materials import hull_entries, lineage, search
 from tests import factories as make
 
@@ -155,6 +156,28 @@ def test_hull_as_of_a_date(session: Session) -> None:
     assert energies(fell - timedelta(days=11)) == []
 
 
+def test_a_moment_without_a_time_zone_is_in_utc(session: Session) -> None:
+    fell = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    placed = make.calculation(session, make.structure(session, "NaCl"), make.level(session))
+    make.hull_state(session, placed, 0.2, valid_from=fell)
+    tokyo = timezone(timedelta(hours=9))
+    for moment in (fell, fell.replace(tzinfo=None), fell.astimezone(tokyo)):
+        hull = hull_entries(session, "Na-Cl", as_of=moment)
+        assert (hull["as_of"], len(hull["entries"])) == ("2026-01-01T12:00:00+00:00", 1)
+        assert materials.ask(session, Filter(as_of=moment), None).filter.as_of == fell
+
+
+def test_the_entries_nearest_the_hull(session: Session) -> None:
+    for formula, energy in (("Cl2", 0.3), ("Na", 0.1), ("NaCl", 0.0)):
+        make.material(session, formula, energy)
+
+    def formulas(first: int | None) -> list[str]:
+        return [entry["reduced_formula"] for entry in hull_entries(session, "Na-Cl", first=first)["entries"]]
+
+    assert formulas(2) == ["NaCl", "Na"]
+    assert formulas(None) == ["Cl2", "NaCl", "Na"]
+
+
 def test_hull_of_no_system(session: Session) -> None:
     with pytest.raises(FilterError, match="isn't a chemical element"):
         hull_entries(session, "Li-Xx")
@@ -182,6 +205,14 @@ def test_lineage_that_bites_its_tail_ends(session: Session) -> None:
     back = {"operation": "ionic_substitution", "arguments": {}}
     make.added(session, Lineage(child_id=one.id, parent_id=other.id, **back))
     assert len(lineage(session, one.public_id)["ancestors"]) == 2
+
+
+def test_lineages_of_several_keep_apart(session: Session) -> None:
+    parents = [make.structure(session, "NaCl") for _ in range(2)]
+    children = [[make.child(session, parent).public_id for _ in range(3)] for parent in parents]
+    found = materials.ways(session, "descendants", [one.id for one in parents], 2)
+    assert [[way["child"] for way in found[one.id]] for one in parents] == [sorted(names)[:2] for names in children]
+    assert set(found[parents[0].id][0]) == set(materials.WAY)
 
 
 def test_lineage_of_nobody(session: Session) -> None:

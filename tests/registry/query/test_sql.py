@@ -175,3 +175,10 @@ def test_plans_read_no_whole_table(many: Session, asked: str, sort: str, index: 
     plan = _plan(many, wanted, {"level_id": 1})
     assert index in plan
     assert "Seq Scan on structure" not in plan
+
+
+def test_either_hand_of_a_space_group_finds_the_pair(session: Session) -> None:
+    make.material(session, "SiO2", 0.0, label="AB2_hP9_152_a_c")
+    for asked, formulas in (("spacegroup_number=154", {"SiO2"}), ("spacegroup_number=152", {"SiO2"}),
+                            ("spacegroup_number!=154", set())):  # fmt: skip
+        assert found(session, asked) == formulas
