@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import embedded
@@ -63,12 +63,17 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def long_transaction(session: Session) -> None:
+    """Let this transaction think between its statements for as long as it likes."""
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
 def check_server(engine: Engine) -> int:
     """The major version of the server that answers. Raises DatabaseUnavailable when none does or it is too old."""
     try:
         with engine.connect() as connection:
             major = int(connection.scalar(text("SELECT current_setting('server_version_num')::int / 10000")))
-    except OperationalError as error:
+    except (OperationalError, ProgrammingError) as error:  # the latter for an option of the URL that libpq doesn't know
         reason = " ".join(str(error.orig).split())
         raise DatabaseUnavailable(f"no PostgreSQL answers at {engine.url!r}: {reason}") from error
     if major < OLDEST_SERVER:

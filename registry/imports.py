@@ -12,22 +12,29 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.importers.files import read_file
-from registry.importers.record import ImportedEnergy, ImportedRecord
+from registry.importers.record import ImportedEnergy, ImportedRecord, bad_energy
 from registry.ingest import NewStructure, SourceTerms, Stored, crystal_of, source_id, store
 from registry.models import Calculation, Composition, Duplicate, Import, Structure
 from registry.states import CalculationState, Origin, Task
 
 BATCH = 500
+IMPORT_LOCK = 0x696D706F7274  # "import"
+SAME_ENERGY = 1e-6
+"""eV/atom. Files write energies with six digits or more."""
 
 
 @dataclass
 class ImportReport:
-    """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it."""
+    """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it.
+
+    Refused is also a second, other energy of a structure at one level: the structure stays as it is stored.
+    """
 
     read: int = 0
     imported: int = 0
@@ -58,10 +65,10 @@ class Importer:
         batch: list[ImportedRecord] = []
         for record in records:
             self.report.read += 1
-            if isinstance(record, BadRecord):
-                self.report.refused.append(record)
+            if isinstance(checked := self._checked(record), BadRecord):
+                self.report.refused.append(checked)
             else:
-                batch.append(record)
+                batch.append(checked)
             if len(batch) == BATCH:
                 self._store_batch(batch)
                 progress(len(batch))
@@ -69,6 +76,12 @@ class Importer:
         self._store_batch(batch)
         progress(len(batch))
         return self.report
+
+    def _checked(self, record: ImportedRecord | BadRecord) -> ImportedRecord | BadRecord:
+        """Where energies are kept, one that is none is a bad record."""
+        if isinstance(record, BadRecord) or self.level_id is None:
+            return record
+        return bad_energy(record) or record
 
     def _store_batch(self, batch: list[ImportedRecord]) -> None:
         identities = [Identity(record.crystal) for record in batch]
@@ -79,9 +92,10 @@ class Importer:
             for identity, record in zip(identities, batch, strict=True)
         ]
         for record, identity, place, twin in zip(batch, identities, store(self.session, new), twins, strict=True):
-            self._link(place, twin or known.find_identity(identity), known, identity)
-            if record.energy is not None and self.level_id is not None:
-                self._store_energy(place, record.energy)
+            if (complaint := self._store_energy(place, record)) is not None:
+                self.report.refused.append(complaint)
+            else:
+                self._link(place, twin or known.find_identity(identity), known, identity)
 
     def _link(
         self, place: Stored, twin: tuple[int, str] | None, known: DuplicateIndex[int], identity: Identity
@@ -107,8 +121,31 @@ class Importer:
             index.add(row.id, crystal_of(row))
         return index
 
-    def _store_energy(self, place: Stored, energy: ImportedEnergy) -> None:
-        values = {
+    def _store_energy(self, place: Stored, record: ImportedRecord) -> BadRecord | None:
+        """Store the energy that a record brings, if any. The complaint where another one is there."""
+        if record.energy is None or self.level_id is None:
+            return None
+        values = self._energy_values(place, record.energy)
+        insertion = insert(Calculation).values(**values).on_conflict_do_nothing().returning(Calculation.id)
+        if self.session.scalar(insertion) is not None:
+            return None
+        return self._complaint(place, record.energy, record)
+
+    def _complaint(self, place: Stored, energy: ImportedEnergy, record: ImportedRecord) -> BadRecord | None:
+        converged = Calculation.state == CalculationState.CONVERGED
+        query = sa.select(Calculation.energy, Calculation.correction).where(
+            Calculation.initial_structure_id == place.id, Calculation.level_id == self.level_id, converged
+        )
+        stored = self.session.execute(query).one()
+        apart = max(abs(stored.energy - energy.total), abs((stored.correction or 0.0) - energy.correction))
+        if apart <= SAME_ENERGY * record.crystal.nsites:
+            return None
+        corrected = f", corrected by {stored.correction} eV" if stored.correction else ""
+        told = f"another energy ({stored.energy} eV{corrected}) of this structure is stored at this level"
+        return BadRecord(record.record, told)
+
+    def _energy_values(self, place: Stored, energy: ImportedEnergy) -> dict[str, object]:
+        return {
             "level_id": self.level_id,
             "initial_structure_id": place.id,
             "final_structure_id": place.id,
@@ -121,7 +158,6 @@ class Importer:
             "attempt": 1,
             "node": "imported",
         }
-        self.session.execute(insert(Calculation).values(**values).on_conflict_do_nothing())
 
 
 def import_file(
@@ -131,6 +167,7 @@ def import_file(
 
     A file of which nothing can be stored leaves no trace, not even its source or its level.
     """
+    begin_import(session)
     with session.begin_nested() as savepoint:
         level_id = _level_id(session, level) if level else None
         digest = _sha256(path)
@@ -142,6 +179,12 @@ def import_file(
         else:
             session.add(Import(name=path.name, sha256=digest, level_id=level_id, counts=_counts(report)))
     return report
+
+
+def begin_import(session: Session) -> None:
+    """Until this transaction ends, no other import: each sees the crystals and the files of those before it."""
+    long_transaction(session)  # comparing crystals takes long, and nothing is sent to the server meanwhile
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(IMPORT_LOCK)))
 
 
 def _counts(report: ImportReport) -> dict[str, object]:

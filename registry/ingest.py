@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.crystal import Crystal
+from registry.errors import LodeError
 from registry.identity.composition import Composition
 from registry.identity.duplicates import Identity
 from registry.identity.prototype import Prototype
@@ -48,8 +49,8 @@ class SourceTerms:
     """Where rows come from and on which terms they may be passed on."""
 
     name: str
-    licence: str
-    citation: str
+    licence: str = "unknown"
+    citation: str = ""
     non_commercial: bool = False
 
 
@@ -80,10 +81,23 @@ def _stored(name: str, ids: Mapping[str, int], new: set[str]) -> Stored:
 
 
 def source_id(session: Session, terms: SourceTerms) -> int:
-    """The id of a source, made where it is missing."""
-    values = {"name": terms.name, "licence": terms.licence, "citation": terms.citation}
-    session.execute(insert(Source).values(**values, non_commercial=terms.non_commercial).on_conflict_do_nothing())
-    return session.scalars(select(Source.id).where(Source.name == terms.name)).one()
+    """The id of a source, made where it is missing.
+
+    Raises LodeError where it is stored with other terms than those given; terms left at their defaults aren't given.
+    """
+    first = OWN if terms.name == OWN.name else terms  # an import under our own name must not set our terms
+    session.execute(insert(Source).values(**asdict(first)).on_conflict_do_nothing())
+    row = session.scalars(select(Source).where(Source.name == terms.name)).one()
+    if other := _other_terms(row, terms):
+        raise LodeError(f"source '{terms.name}' is stored with other terms ({other}): choose another --source")
+    return row.id
+
+
+def _other_terms(row: Source, terms: SourceTerms) -> str:
+    """The stored terms that the given ones contradict: "licence 'CC0-1.0', citation 'Somebody (2020)'"."""
+    default = asdict(SourceTerms(terms.name))
+    given = {name: value for name, value in asdict(terms).items() if value != default[name]}
+    return ", ".join(f"{name} {getattr(row, name)!r}" for name in given if getattr(row, name) != given[name])
 
 
 def public_id(crystal: Crystal) -> str:

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to `revision`, in one transaction. Waits for another upgrade of the same database.
 
-    Raises DatabaseUnavailable when a lock can't be had in time: nothing is changed then.
+    Raises DatabaseUnavailable when a lock can't be had in time, SchemaOutdated when the schema is at a revision that
+    this code doesn't have: nothing is changed then.
     """
     from alembic import command
+    from alembic.util import CommandError
 
     try:
         with engine.connect() as connection:
             command.upgrade(alembic_config(connection), revision)
+    except CommandError as error:
+        have, want = schema_revision(engine), expected_revision()
+        raise SchemaOutdated(
+            f"the schema is at {have}, unknown to this code ({want}): install the Motherlode that made it ({error})"
+        ) from error
     except OperationalError as error:
         raise DatabaseUnavailable(
             f"the schema wasn't upgraded: {error.orig}; stop the daemons and try again"

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
             return None
         if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
             raise ValueError("must start with postgresql://")
-        return "postgresql://" + url.split("://", 1)[1]
+        return _readable("postgresql://" + url.split("://", 1)[1])
 
     @classmethod
     def settings_customise_sources(
@@ -87,6 +87,18 @@ def _parsed(file: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file} can't be read: {error}") from error
+
+
+def _readable(url: str) -> str:
+    """The URL itself. Raises ValueError, without the password, for one that can't be taken apart."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ValueError, ArgumentError):
+        raise ValueError("must read postgresql://user:password@host:port/database, the port as a number") from None
+    return url
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:

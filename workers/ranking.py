@@ -132,11 +132,11 @@ def choose(
 
 
 def promising(
-    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 6, window: float = 0.10
+    options: Sequence[Option], entries: Sequence[Entry], count: int, per_composition: int = 5, window: float = 0.15
 ) -> list[Choice]:
     """The `count` options worth the whole ensemble: of each composition the lowest few, compositions by worth.
 
-    window: eV/atom above the lowest of a composition, about twice the error of one member
+    window: eV/atom above the lowest of a composition, about three times the error of one member
     """
     options = [option for option in options if len(option.amounts) > 1]
     if not options:

@@ -53,16 +53,18 @@ def plot(chemsys: str, level: str | None, out: Path | None) -> None:
 
 
 @hull.command()
-@click.option("--level")
+@click.option("--level", help="Level of theory.  [default: the only one with a hull]")
 def rebuild(level: str | None) -> None:
     """Solve every hull of a level anew and store what changed."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
     from registry.hull.store import level_id, place
+    from registry.query.materials import the_level
 
     with Session(open_registry()) as session, session.begin():
-        placed = place(session, level_id(session, level or DEFAULT_LEVEL))
+        name, _ = the_level(session, level)
+        placed = place(session, level_id(session, name or DEFAULT_LEVEL))
     click.echo(f"{placed.entries} entries, {placed.changed} states changed, {placed.displaced} displacements")
     for reason in sorted(set(placed.refused.values())):
         click.echo(f"lode: left out: {reason}", err=True)

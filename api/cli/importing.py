@@ -85,11 +85,12 @@ def import_prototypes(report: ImportReport) -> None:
 
     from api.cli.database import open_registry
     from registry.importers.prototypes import CITATION, SOURCE, read_prototypes
-    from registry.imports import Importer
+    from registry.imports import Importer, begin_import
     from registry.ingest import SourceTerms
 
     terms = SourceTerms(SOURCE, "MIT (as shipped in pymatgen)", CITATION)
     with Session(open_registry()) as session, session.begin():
+        begin_import(session)
         report.add(Importer(session, terms).store(read_prototypes(), lambda _count: None))
 
 

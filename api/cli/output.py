@@ -25,12 +25,16 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        *[column.replace("_", " ") for column in columns], title=title, box=box.SIMPLE_HEAD, title_justify="left"
-    )
+    heading = (
+        Text(title, style="table.title") if title else None
+    )  # Text, since a str is read as markup: [/tmp/x] raises
+    table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left")
+    for column in columns:
+        table.add_column(Text(column.replace("_", " ")))
     for row in rows:
-        table.add_row(*[_cell(row.get(column)) for column in columns])
+        table.add_row(*[Text(_cell(row.get(column))) for column in columns])
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False).print(table)
 
@@ -71,7 +75,7 @@ def _bars() -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

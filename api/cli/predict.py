@@ -14,7 +14,7 @@ from api.cli.output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
     from predictors.model_files import ModelFiles
-    from registry.importers.record import ImportedRecord
+    from registry.importers.record import Item
 
 
 @click.command()
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 def predict(
     files: Sequence[Path], name: str | None, level: str, no_registry: bool, unrelaxed: bool, as_json: bool
 ) -> None:
-    """Predict formation energy, spread and place on the hull of the crystals in FILES. Nothing is stored."""
-    from registry.importers.record import ImportedRecord
+    """Predict formation energy, spread and place on the hull of the crystals in FILES. Nothing is stored.
+
+    A record that can't be read keeps its place in the output, with the reason among its flags; the exit code is 1 then.
+    """
+    from registry.errors import BadRecord
     from workers.predict import predict_crystals
 
-    records: list[ImportedRecord] = []
-    refused = 0
-    for record in _read(files):
-        if isinstance(record, ImportedRecord):
-            records.append(record)
-        else:
-            refused += 1
-            click.echo(f"lode: {record}", err=True)
+    items = _read(files)
+    refused = [item for item in items if isinstance(item, BadRecord)]
+    for record in refused:
+        click.echo(f"lode: {record}", err=True)
     model, hull = _model_and_hull(name, level, no_registry)
-    rows = predict_crystals([record.crystal for record in records], model, hull, unrelaxed)
+    inputs = [item if isinstance(item, BadRecord) else item.crystal for item in items]
+    rows = predict_crystals(inputs, model, hull, unrelaxed)
     print_json(rows) if as_json else _print(rows)
-    if refused or not records:
+    if refused:
         sys.exit(1)
 
 
-def _read(files: Sequence[Path]) -> list[Any]:
+def _read(files: Sequence[Path]) -> list[Item]:
     from registry.importers.files import read_file
 
     return [record for path in files for record in read_file(path)]

@@ -14,7 +14,7 @@ SHOWN = "id,reduced_formula,spacegroup_number,formation_energy_per_atom,e_above_
 @click.option("--level", help="Level of theory of the hull fields.  [default: the only one there is]")
 @click.option("--fields", help="Comma-separated names.")
 @click.option("--sort", default="e_above_hull", show_default=True, help="Field to sort by; -FIELD for descending.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000))
 @click.option("--after", help="The `next` of the page before.")
 @as_json
 def query(

@@ -21,7 +21,7 @@ def prepare_registry() -> list[str]:
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
-    from registry.database import engine_for, ensure_server
+    from registry.database import check_server, engine_for, ensure_server
     from registry.hull.geometry import warm
     from registry.hull.levels import load_level
     from registry.hull.store import ensure_level
@@ -30,6 +30,7 @@ def prepare_registry() -> list[str]:
     from workers.train import register_shipped
 
     engine = engine_for(ensure_server(load_settings()))
+    check_server(engine)
     upgrade(engine)
     warm()
     with Session(engine) as session, session.begin():

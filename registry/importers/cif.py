@@ -21,7 +21,7 @@ ID_TAGS = {
 
 
 def records(path: Path) -> Iterator[Item]:
-    with open_text(path) as lines:
+    with open_text(path, errors="replace") as lines:  # Latin-1 in the names of authors harms no atom
         for index, block in enumerate(filter(_holds_atoms, _blocks(lines))):
             yield read_block(block, f"{path.name}:{index}", path.name)
 

@@ -53,7 +53,7 @@ def _frames(lines: TextIO, name: str) -> Iterator[str]:
     while head := lines.readline():
         if not head.strip():
             continue
-        if not head.strip().isdigit():
+        if not head.strip().isdecimal():
             raise BadRecord(f"{name}:{index}", f"{head.strip()[:40]!r} is no number of atoms; the rest wasn't read")
         body = list(islice(lines, int(head) + 1))
         if len(body) < int(head) + 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from registry.errors import BadRecord
-from registry.importers.record import Item
+from registry.importers.record import PARSER_FAULTS, Item, reason_of
 
 Reader = Callable[[Path], Iterator[Item]]
 
@@ -41,16 +41,18 @@ def read_file(path: str | Path) -> Iterator[Item]:
     except BadRecord as error:
         empty = False
         yield error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (*PARSER_FAULTS, OSError, EOFError, MemoryError, zlib.error) as error:
         empty = False
-        yield BadRecord(path.name, f"can't be read: {error}")
+        yield BadRecord(path.name, f"can't be read: {reason_of(error)}")
     if empty:
         yield BadRecord(path.name, "no structures in it")
 
 
-def open_text(path: Path) -> TextIO:
-    """Open for reading, unpacking .gz on the way."""
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+def open_text(path: Path, errors: str = "strict") -> TextIO:
+    """Open for reading, unpacking .gz and passing over a byte order mark on the way."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors=errors)
+    return path.open(encoding="utf-8-sig", errors=errors)
 
 
 def format_of(path: Path) -> str | None:

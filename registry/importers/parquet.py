@@ -13,7 +13,7 @@ from registry.crystal import Crystal, Floats
 from registry.errors import BadRecord
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.importers.cif import read_block
-from registry.importers.record import ImportedRecord, Item, checked
+from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, checked, reason_of
 
 PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
 """Angstrom and degrees."""
@@ -42,14 +42,13 @@ def records(path: Path) -> Iterator[Item]:
 
 def read_row(row: Mapping[str, Any], record: str, source: str) -> Item:
     """One row -> its record, or why there's none. species: symbols with spaces; frac_coords: 3 per site."""
-    if "cif" in row:
-        item = read_block(row["cif"] or "", record, source)
-        crystal = item.crystal if isinstance(item, ImportedRecord) else item
-    else:
-        crystal = _crystal(row, record)
-    if isinstance(crystal, BadRecord):
-        return crystal
-    return ImportedRecord(crystal, record, source, _external_ids(row), _metadata(row))
+    try:
+        crystal = _written(row["cif"], record) if "cif" in row else _crystal(row, record)
+        return ImportedRecord(crystal, record, source, _external_ids(row), _metadata(row))
+    except BadRecord as error:
+        return error
+    except PARSER_FAULTS as error:
+        return BadRecord(record, reason_of(error))
 
 
 def _require(columns: list[str], name: str) -> None:
@@ -58,22 +57,22 @@ def _require(columns: list[str], name: str) -> None:
         raise BadRecord(name, f"lacks the columns {', '.join(missing)} (or one named cif)")
 
 
-def _crystal(row: Mapping[str, Any], record: str) -> Crystal | BadRecord:
+def _written(cif: str | None, record: str) -> Crystal:
+    item = read_block(cif or "", record, record)
+    if isinstance(item, BadRecord):
+        raise item
+    return item.crystal
+
+
+def _crystal(row: Mapping[str, Any], record: str) -> Crystal:
     species = str(row["species"] or "").split()
     if unknown := [symbol for symbol in species if symbol not in ATOMIC_NUMBERS]:
-        return BadRecord(record, f"unknown element {unknown[0]}")
+        raise BadRecord(record, f"unknown element {unknown[0]}")
     if any(row[column] is None for column in CRYSTAL_COLUMNS):
-        return BadRecord(record, "a lattice parameter, the species or the coordinates are empty")
-    try:
-        numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in species], dtype=np.int16)
-        crystal = Crystal(
-            _lattice(*(float(row[column]) for column in PARAMETERS)), numbers, np.array(row["frac_coords"])
-        )
-        return checked(crystal, record)
-    except BadRecord as error:
-        return error
-    except ValueError as error:
-        return BadRecord(record, str(error))
+        raise BadRecord(record, "a lattice parameter, the species or the coordinates are empty")
+    numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in species], dtype=np.int16)
+    lattice = _lattice(*(float(row[column]) for column in PARAMETERS))
+    return checked(Crystal(lattice, numbers, np.array(row["frac_coords"])), record)
 
 
 def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> Floats:

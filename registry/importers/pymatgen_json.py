@@ -132,10 +132,11 @@ def _energy(document: Mapping[str, Any]) -> ImportedEnergy:
     """Total energies as pymatgen's entries hold them: `energy` is uncorrected, in eV per cell."""
     parameters = dict(document.get("parameters") or {})
     parameters |= {key: document[key] for key in PARAMETER_KEYS if document.get(key)}
+    run_type = document.get("run_type") or parameters.pop("run_type", None)
     return ImportedEnergy(
         total=float(document["energy"]),
         correction=_correction(document),
-        run_type=document.get("run_type") or parameters.pop("run_type", None),
+        run_type=str(run_type) if run_type else None,
         parameters=parameters,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,21 +13,41 @@ import numpy as np
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import SYMBOLS
+from registry.importers.overlap import CLOSEST, SHORTEST_PERIOD, overlap
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-CLOSEST = 0.5
-"""Angstrom. Atoms nearer than this overlap: the shortest bond there is, H-H, has 0.74."""
-
 FLATTEST = 0.1
 """Cubic angstrom per atom. Below it the lattice vectors lie in a plane."""
+
+EMPTIEST = 1000.0
+"""Cubic angstrom per atom. Above it the cell is a box around a molecule, or its unit isn't angstrom."""
+
+LONGEST = 3000.0
+"""Angstrom. moyopy reduces cells in 32-bit integers: longer, slanted ones overflow them, and that ends the process."""
+
+MOST_SLANTED = 1e4
+"""Product of the lengths of the lattice vectors over the volume. Comparing crystals in such cells takes minutes."""
+
+MOST_SITES = 32_767
+"""What a smallint holds, the type of `nsites` and of the amounts of a composition."""
+
+LARGEST_ENERGY = 1e6
+"""eV per cell; the CHECK of table `calculation`."""
+
+LONGEST_ID = 500
+"""Characters; the index over the ids holds no longer ones."""
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL and halves of surrogate pairs: JSON can write them, PostgreSQL's text can't hold them."""
 
 PARSER_FAULTS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError, RuntimeError,
 )  # fmt: skip
 """What the parsers of pymatgen and ase let escape on malformed text: ZeroDivisionError on a CIF cut short, IndexError
-on a POSCAR cut short, KeyError, AttributeError and NotImplementedError on fields of a wrong kind."""
+on a POSCAR cut short, KeyError, AttributeError and NotImplementedError on fields of a wrong kind, RecursionError on
+deeply nested JSON."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,8 @@ class ImportedRecord:
     record: "file:index", counted from 0 in the order of the file, bad records included
     source: where the file says that it comes from, or the name of the file
     external_ids: kind -> id: {"mp": "mp-149"}
-    metadata: what else the file says, JSON-ready
+    metadata: what else the file says, JSON-ready; NaN and infinities are dropped
+    Raises BadRecord for ids and texts that no database holds.
     """
 
     crystal: Crystal
@@ -61,27 +84,46 @@ class ImportedRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     energy: ImportedEnergy | None = None
 
+    def __post_init__(self) -> None:
+        if long := [value for value in self.external_ids.values() if len(value) > LONGEST_ID]:
+            raise BadRecord(self.record, f"the id {long[0][:40]!r}... is longer than {LONGEST_ID} characters")
+        object.__setattr__(self, "external_ids", _storable(self.external_ids, self.record))
+        object.__setattr__(self, "metadata", _storable(self.metadata, self.record))
+        if self.energy is not None:
+            parameters = _storable(self.energy.parameters, self.record)
+            run_type = _storable(self.energy.run_type, self.record)
+            object.__setattr__(self, "energy", replace(self.energy, parameters=parameters, run_type=run_type))
+
 
 Item = ImportedRecord | BadRecord
 """A record, or the error (not raised) that says why there's none."""
 
 
 def checked(crystal: Crystal, record: str) -> Crystal:
-    """The crystal itself. Raise BadRecord if it's no crystal: NaN, flat cell, unknown element, overlapping atoms."""
-    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
-        raise BadRecord(record, "coordinates or lattice aren't finite numbers")
-    if crystal.volume < FLATTEST * crystal.nsites:
-        raise BadRecord(record, f"the cell of {crystal.nsites} atoms has a volume of {crystal.volume:.3g} A^3")
+    """The crystal itself. Raise BadRecord if it's no crystal: NaN, flat or empty cell, unknown element, overlap."""
+    if (complaint := _cell_complaint(crystal)) is not None:
+        raise BadRecord(record, complaint)
     if unknown := [number for number in crystal.amounts if not 0 < number < len(SYMBOLS)]:
         raise BadRecord(record, f"no element has the atomic number {unknown[0]}")
-    if (pair := _overlap(crystal)) is not None:
+    if (pair := overlap(crystal)) is not None:
         one, other, distance = pair
         raise BadRecord(
             record,
             f"overlapping atoms: {SYMBOLS[crystal.numbers[one]]} (site {one}) and {SYMBOLS[crystal.numbers[other]]} "
-            f"(site {other}) are {distance:.2f} A apart, the least allowed is {CLOSEST} A",
+            f"(site {other}) are {distance:.2f} A apart, the least allowed is "
+            f"{SHORTEST_PERIOD if one == other else CLOSEST} A",
         )
     return crystal
+
+
+def bad_energy(record: ImportedRecord) -> BadRecord | None:
+    """Why the energy of a record can't be kept, for those who keep it: NaN, infinite, or too large for any cell."""
+    energy = record.energy or ImportedEnergy(0.0)
+    for name, value in (("energy", energy.total), ("correction", energy.correction)):
+        if not abs(value) < LARGEST_ENERGY:
+            reason = f"its {name} is {value:g} eV: give a finite one below {LARGEST_ENERGY:g} eV, or no --level"
+            return BadRecord(record.record, reason)
+    return None
 
 
 def crystal_of(structure: Structure, record: str) -> Crystal:
@@ -99,7 +141,7 @@ def crystal_of(structure: Structure, record: str) -> Crystal:
     return checked(Crystal.from_pymatgen(structure), record)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """One line of what a parser's exception says."""
     text = " ".join(str(error).split())
     if isinstance(error, KeyError):
@@ -107,17 +149,34 @@ def reason_of(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def _overlap(crystal: Crystal) -> tuple[int, int, float] | None:
-    """The first two sites closer than CLOSEST, and their distance in angstrom; a site may overlap its own image."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres
+def _cell_complaint(crystal: Crystal) -> str | None:
+    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
+        return "coordinates or lattice aren't finite numbers"
+    if crystal.nsites > MOST_SITES:
+        return f"{crystal.nsites} atoms in the cell, the most allowed are {MOST_SITES}"
+    lengths = np.linalg.norm(crystal.lattice, axis=1)
+    if lengths.max() > LONGEST:
+        return f"a lattice vector of {lengths.max():.4g} A, the longest allowed is {LONGEST:g} A"
+    if not FLATTEST <= crystal.volume / crystal.nsites <= EMPTIEST:
+        return (
+            f"the cell of {crystal.nsites} atoms has a volume of {crystal.volume:.3g} A^3: "
+            f"{FLATTEST:g} to {EMPTIEST:g} A^3 per atom are allowed"
+        )
+    if lengths.prod() > MOST_SLANTED * crystal.volume:
+        return f"the cell is too slanted, its vectors are up to {lengths.max():.4g} A long: reduce it (Niggli) first"
+    return None
 
-    points = np.ascontiguousarray((crystal.frac_coords % 1.0) @ crystal.lattice)
-    centres, others, images, distances = find_points_in_spheres(
-        points, points, CLOSEST, np.ones(3, dtype=np.int64), np.ascontiguousarray(crystal.lattice), 1e-8
-    )
-    same = (centres == others) & (images == 0).all(axis=1)
-    close = np.flatnonzero(~same)
-    if not len(close):
-        return None
-    first = close[np.argmin(distances[close])]
-    return int(centres[first]), int(others[first]), float(distances[first])
+
+def _storable(value: Any, record: str) -> Any:
+    """JSON that PostgreSQL takes: no NaN, no infinity. Raise BadRecord for characters that it can't hold."""
+    if isinstance(value, str) and UNSTORABLE.search(value):
+        raise BadRecord(record, f"{value[:40]!r} holds NUL or half a character, which the database can't store")
+    if isinstance(value, Mapping):
+        return {_storable(key, record): _storable(one, record) for key, one in value.items() if _is_finite(one)}
+    if isinstance(value, list | tuple):
+        return [_storable(one, record) if _is_finite(one) else None for one in value]
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -6,7 +6,15 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from registry.database import check_server, connect, database_url, engine_for, ensure_server, session_factory
+from registry.database import (
+    check_server,
+    connect,
+    database_url,
+    engine_for,
+    ensure_server,
+    long_transaction,
+    session_factory,
+)
 from registry.errors import DatabaseUnavailable, SchemaOutdated
 from registry.settings import load_settings
 
@@ -29,6 +37,19 @@ def test_no_answer_is_said_without_the_password() -> None:
     with pytest.raises(DatabaseUnavailable, match=r"no PostgreSQL answers at postgresql") as caught:
         connect(load_settings(database_url="postgresql://me:secret@127.0.0.1:1/lode"))
     assert "secret" not in str(caught.value)
+
+
+def test_an_option_that_no_server_knows_is_one_line() -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"invalid .* option"):
+        connect(load_settings(database_url="postgresql://me:secret@127.0.0.1:1/lode?colour=red"))
+
+
+def test_a_long_transaction_is_long_until_it_ends(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        long_transaction(session)
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "0"
+        session.commit()
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "1min"
 
 
 def test_an_embedded_server_that_does_not_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

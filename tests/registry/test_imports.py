@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from registry import imports
+from registry import database, imports
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import shipped_levels
 from registry.hull.store import place
 from registry.imports import ImportReport, counted, import_file
-from registry.ingest import SourceTerms
+from registry.ingest import SourceTerms, source_id
 from registry.models import Calculation, Composition, Duplicate, HullState, Import, Level, Source, Structure
 from tests.registry.importers.test_bad_files import CIF
 
@@ -152,6 +157,131 @@ def test_imported_energies_make_a_hull_of_their_own_elements(session: Session, t
 def test_a_record_without_energy_is_only_a_structure(session: Session, tmp_path: Path):
     bring(session, written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2")), level="theirs")
     assert rows(session)["calculation"] == 0
+
+
+@pytest.mark.parametrize("energy", [float("nan"), float("inf"), 1e6, -2e9])
+def test_an_energy_that_is_none_is_refused_where_energies_are_kept(session: Session, tmp_path: Path, energy: float):
+    bad, good = frame("Cs 0 0 0;Cl 2 2 2", energy=energy), frame("Na 0 0 0;Cl 2 2 2", energy=-7.0)
+    report = bring(session, written(tmp_path, bad + good), level="theirs")
+    assert (report.read, report.imported) == (2, 1)
+    assert [bad.record for bad in report.refused] == ["crystals.extxyz:0"]
+    assert "its energy is" in report.refused[0].reason
+    assert session.scalars(sa.select(Calculation.energy)).all() == [-7.0]
+
+
+def test_an_energy_that_is_none_doesnt_matter_where_none_are_kept(session: Session, tmp_path: Path):
+    assert bring(session, written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2", energy=float("nan")))).imported == 1
+
+
+def test_values_that_the_database_cant_hold_end_no_import(session: Session, tmp_path: Path):
+    """A gap that isn't there is left out; NUL refuses its record alone."""
+    plain = frame("Na 0 0 0;Cl 2 2 2")
+    gap = frame("Cs 0 0 0;Cl 2 2 2").replace("pbc=", "bandgap=nan pbc=")
+    nul = frame("K 0 0 0;Cl 2 2 2").replace("pbc=", 'material_id="mp-1\0" pbc=')
+    report = bring(session, written(tmp_path, plain + nul + gap))
+    assert (report.read, report.imported, len(report.refused)) == (3, 2, 1)
+    assert session.scalars(sa.select(Structure.attributes)).all() == [{}, {}]
+
+
+def test_another_energy_of_a_known_structure_is_refused(session: Session, tmp_path: Path):
+    first = frame("Cs 0 0 0;Cl 2 2 2", energy=-7.0)
+    bring(session, written(tmp_path, first), level="theirs")
+    other, near = (frame("Cs 0 0 0;Cl 2 2 2", energy=energy) for energy in (-6.5, -7.0000001))
+    report = bring(session, written(tmp_path, near + other + first, "later.extxyz"), level="theirs")
+    assert (report.read, report.imported, report.duplicates) == (3, 0, 2)
+    assert [str(bad) for bad in report.refused] == [
+        "later.extxyz:1: another energy (-7.0 eV) of this structure is stored at this level"
+    ]
+    assert session.scalars(sa.select(Calculation.energy)).all() == [-7.0]
+    assert bring(session, written(tmp_path, other, "last.extxyz"), level="of others").duplicates == 1
+
+
+def test_another_correction_is_another_energy(session: Session, tmp_path: Path):
+    def entries(*corrections: float) -> Path:
+        lattice = {"matrix": [[4, 0, 0], [0, 4, 0], [0, 0, 4]]}
+        sites = [{"species": [{"element": "Cs", "occu": 1}], "abc": [0, 0, 0]}]
+        entry = {"structure": {"lattice": lattice, "sites": sites}, "energy": -1.0}
+        text = json.dumps([entry | {"correction": correction} for correction in corrections])
+        return written(tmp_path, text, f"{len(corrections)}.json")
+
+    report = bring(session, entries(-0.5, -0.5, -0.25), level="theirs")
+    assert (report.imported, report.duplicates) == (1, 1)
+    assert "another energy (-1.0 eV, corrected by -0.5 eV)" in report.refused[0].reason
+
+
+def at_once(engine: Engine, paths: list[Path], progress: Callable[[int], None]) -> list[ImportReport | LodeError]:
+    """Import each of the files in a transaction and a thread of its own.
+
+    Their source is there before: the first to write it would keep the others waiting.
+    """
+    with Session(engine) as session, session.begin():
+        source_id(session, TERMS)
+
+    def run(path: Path) -> ImportReport | LodeError:
+        try:
+            with Session(engine) as session, session.begin():
+                return import_file(session, path, None, TERMS, progress)
+        except LodeError as error:
+            return error
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(run, paths))
+
+
+def meeting() -> Callable[[int], None]:
+    """Hold an import in its middle until another one is there as well, or half a second has shown that none comes."""
+    barrier = threading.Barrier(2)
+
+    def wait(_count: int) -> None:
+        try:
+            barrier.wait(timeout=0.5)
+        except threading.BrokenBarrierError:
+            return
+
+    return wait
+
+
+def test_the_same_file_twice_at_once_goes_in_once(engine: Engine, tmp_path: Path):
+    path = written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2"))
+    told = at_once(engine, [path, path], meeting())
+    errors = [one for one in told if isinstance(one, LodeError)]
+    assert [one.imported for one in told if isinstance(one, ImportReport)] == [1]
+    assert "imported before" in str(errors[0])
+    with Session(engine) as session:
+        assert (rows(session)["structure"], rows(session)["import"]) == (1, 1)
+
+
+def test_the_same_crystal_in_two_files_at_once_is_linked(engine: Engine, tmp_path: Path):
+    one = written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2"), "one.extxyz")
+    other = written(tmp_path, frame("Cl 0 0 0;Cs 2.1 2.1 2.1", edge=4.2), "other.extxyz")
+    told = at_once(engine, [one, other], meeting())
+    assert sorted(one.duplicates for one in told if isinstance(one, ImportReport)) == [0, 1]
+    with Session(engine) as session:
+        assert (rows(session)["structure"], rows(session)["duplicate"]) == (2, 1)
+
+
+def test_files_in_opposite_order_wait_for_each_other_without_a_deadlock(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(imports, "BATCH", 1)
+    frames = [frame("Cs 0 0 0;Cl 2 2 2"), frame("Po 0 0 0")]  # of two prototypes, so that neither waits for the other
+    forth, back = written(tmp_path, "".join(frames), "a.extxyz"), written(tmp_path, "".join(frames[::-1]), "b.extxyz")
+    told = at_once(engine, [forth, back], meeting())
+    assert sorted(one.imported for one in told if isinstance(one, ImportReport)) == [0, 2]
+
+
+def test_an_import_may_think_for_longer_than_other_transactions(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_SECONDS", 0.2)
+    engine = database.engine_for(database_url)
+    with Session(engine) as session, session.begin():
+        path = written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2"))
+        report = import_file(session, path, None, TERMS, lambda _count: time.sleep(0.6))
+    assert report.imported == 1
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "200ms"
+    engine.dispose()
 
 
 def test_the_report_in_json_words():

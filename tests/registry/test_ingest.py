@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
+from registry.errors import LodeError
 from registry.identity.duplicates import Identity
 from registry.ingest import OWN, NewStructure, SourceTerms, Stored, crystal_of, crystals, public_id, source_id, store
 from registry.models import Composition, ExternalId, Prototype, Source, Structure
@@ -86,6 +90,37 @@ def test_a_source_keeps_its_terms(session: Session):
     assert source_id(session, terms) == source_id(session, terms)
     row = session.get_one(Source, source_id(session, terms))
     assert (row.licence, row.citation, row.non_commercial) == ("CC-BY-NC-4.0", "Somebody (2020)", True)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"licence": "CC-BY-4.0"}, "(licence 'CC0-1.0')"),
+        ({"citation": "Else (2021)", "non_commercial": True}, "(citation 'Somebody (2020)', non_commercial False)"),
+    ],
+)
+def test_a_source_takes_no_other_terms(session: Session, other: dict[str, Any], said: str):
+    terms = {"licence": "CC0-1.0", "citation": "Somebody (2020)"}
+    source_id(session, SourceTerms("somebody", **terms))
+    with pytest.raises(
+        LodeError, match=r"source 'somebody' is stored with other terms .* choose another --source"
+    ) as e:
+        source_id(session, SourceTerms("somebody", **{**terms, **other}))
+    assert said in str(e.value)
+
+
+def test_terms_that_are_not_given_contradict_none(session: Session):
+    first = source_id(session, SourceTerms("somebody", "CC-BY-NC-4.0", "Somebody (2020)", non_commercial=True))
+    assert source_id(session, SourceTerms("somebody")) == first
+    assert source_id(session, SourceTerms("somebody", "CC-BY-NC-4.0")) == first
+    source_id(session, SourceTerms("nobody"))
+    with pytest.raises(LodeError, match=r"\(licence 'unknown'\)"):
+        source_id(session, SourceTerms("nobody", "CC0-1.0"))
+
+
+def test_an_import_under_our_own_name_leaves_us_our_terms(session: Session):
+    assert source_id(session, SourceTerms(OWN.name)) == source_id(session, OWN)
+    assert session.get_one(Source, source_id(session, OWN)).licence == OWN.licence
 
 
 def test_nothing_in_nothing_out(session: Session):

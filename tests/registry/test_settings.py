@@ -67,6 +67,7 @@ def test_an_empty_url_means_the_embedded_server(monkeypatch: pytest.MonkeyPatch)
     [
         ('datbase_url = "postgresql://x/y"', "datbase_url is no setting"),
         ('database_url = "mysql://x/y"', "LODE_DATABASE_URL .* must start with postgresql://"),
+        ('database_url = "postgresql://me:secret@host:port/x"', "LODE_DATABASE_URL .* the port as a number"),
         ("start_seconds = -1", "LODE_START_SECONDS .* greater than 0"),
         ("home = ", "lode.toml can't be read"),
     ],
@@ -76,6 +77,7 @@ def test_a_wrong_file_gives_one_clear_line(tmp_path: Path, text: str, message: s
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings()
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_launcher_and_the_schema_check_are_light() -> None:

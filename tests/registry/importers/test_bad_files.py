@@ -6,10 +6,15 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.importers import ImportedRecord, Item, read_file
+from registry.importers.record import checked
 
 CIF = """data_salt
 _cell_length_a 4
@@ -73,6 +78,20 @@ BAD = [
     ("holes.json", json.dumps({"lattice": {}, "sites": [{}]}), "doesn't parse as a pymatgen structure"),
     ("table.parquet", "not parquet at all", "doesn't parse as parquet"),
     ("notes.txt", "hello", "unknown format: known are"),
+    ("deep.json", "[" * 100_000, "can't be read: maximum recursion depth"),
+    ("number.extxyz", "\u00b2\n" + XYZ[2:], "is no number of atoms"),
+    ("huge.extxyz", "9" * 5000 + "\n", "can't be read: "),
+    ("nul.json", json.dumps(STRUCTURE | {"material_id": "mp-1\0"}), "holds NUL"),
+    ("half.json", json.dumps([STRUCTURE | {"name": "\ud800"}]), "half a character"),
+    ("key.json", json.dumps([STRUCTURE | {"tags": [{"a\0": 1}]}]), "holds NUL"),
+    ("id.json", json.dumps(STRUCTURE | {"material_id": "x" * 3000}), "longer than 500 characters"),
+    ("setting.json", json.dumps(STRUCTURE | {"energy": 1, "parameters": {"potcar": "a\0"}}), "holds NUL"),
+    ("nul.xyz", XYZ.replace("pbc=", 'name="a\0b" pbc='), "holds NUL"),
+    ("POSCAR_box", POSCAR.replace("0 0 4", "0 0 400"), "0.1 to 1000 A\\^3 per atom"),
+    ("POSCAR_long", POSCAR.replace("4 0 0", "4 0 1e4"), "a lattice vector of 1e\\+04 A"),
+    ("POSCAR_slanted", POSCAR.replace("0 4 0\n0 0 4", "2e3 4 0\n0 2e3 4"), "too slanted, .*: reduce it"),
+    ("POSCAR_thin", POSCAR.replace("4 0 0\n0 4 0", "0.9 0 0\n0 20 0"), "0.90 A apart, the least allowed is 1.0 A"),
+    ("POSCAR_hidden", POSCAR.replace("4 0 0\n0 4 0", "80 0 0\n80 0.6 0"), "0.60 A apart"),
     ("bytes.cif.gz", "not gzip", "can't be read"),
 ]
 
@@ -99,8 +118,16 @@ def test_a_missing_file_and_a_folder(tmp_path: Path):
 
 
 def test_bytes_that_are_no_text(tmp_path: Path):
-    (tmp_path / "picture.cif").write_bytes(b"\x89PNG\xff\xfe\x00")
-    assert "can't be read" in str(only(list(read_file(tmp_path / "picture.cif"))))
+    for name, reason in (("picture.cif", "no atoms listed"), ("POSCAR", "can't be read")):
+        (tmp_path / name).write_bytes(b"\x89PNG\xff\xfe\x00")
+        assert reason in str(only(list(read_file(tmp_path / name))))
+
+
+def test_more_atoms_than_the_database_counts():
+    edge = np.eye(3) * 600
+    many = Crystal(edge, np.full(32_768, 11), np.zeros((32_768, 3)))
+    with pytest.raises(BadRecord, match="32768 atoms in the cell, the most allowed are 32767"):
+        checked(many, "many:0")
 
 
 def test_a_gzip_cut_short(tmp_path: Path):
@@ -114,6 +141,7 @@ def test_a_gzip_cut_short(tmp_path: Path):
         ("many.cif", CIF + CIF.replace("0.5 0.5 0.5", "0 0 0.05") + CIF),
         ("many.extxyz", XYZ + XYZ.replace("2 2 2", "0 0 0.2") + XYZ),
         ("many.json", json.dumps([STRUCTURE, {"lattice": 1, "sites": 2}, STRUCTURE])),
+        ("texts.json", json.dumps([STRUCTURE, STRUCTURE | {"name": "a\0"}, STRUCTURE])),
     ],
 )
 def test_one_bad_record_stops_no_other(tmp_path: Path, name: str, text: str):
@@ -121,3 +149,18 @@ def test_one_bad_record_stops_no_other(tmp_path: Path, name: str, text: str):
     items = list(read_file(tmp_path / name))
     assert [type(item) for item in items] == [ImportedRecord, BadRecord, ImportedRecord]
     assert [item.record for item in items] == [f"{name}:{index}" for index in range(3)]
+
+
+def test_one_bad_text_of_a_parquet_table_stops_no_other(tmp_path: Path):
+    cell = {"a": 4.0, "b": 4.0, "c": 4.0, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}
+    row = cell | {"species": "Cs", "frac_coords": [0.0, 0.0, 0.0]}
+    rows = [row | {"material_id": name} for name in ("mp-1", "mp-2\0", "mp-3")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "all.parquet")
+    items = list(read_file(tmp_path / "all.parquet"))
+    assert [type(item) for item in items] == [ImportedRecord, BadRecord, ImportedRecord]
+
+
+def test_what_was_read_before_the_reader_broke_comes_through(tmp_path: Path):
+    (tmp_path / "deep.json").write_text(json.dumps([STRUCTURE])[:-1] + "," + "[" * 100_000)
+    items = list(read_file(tmp_path / "deep.json"))
+    assert [type(item) for item in items] == [ImportedRecord, BadRecord]
