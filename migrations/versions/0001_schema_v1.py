@@ -318,7 +318,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.CheckConstraint("name IN ('model.json', 'model.safetensors')", name=op.f("ck_model_file_name_known")),
+        sa.CheckConstraint("name IN ('model.json', 'model.safetensors')", name=op.f("ck_model_file_file_named")),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_model_file_model_id")),
         sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_model_file")),
     )

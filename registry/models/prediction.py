@@ -51,7 +51,7 @@ class ModelFile(Base):
     """The checkpoint itself, so that any machine that reaches the database can score."""
 
     __tablename__ = "model_file"
-    __table_args__ = (CheckConstraint("name IN ('model.json', 'model.safetensors')", name="name_known"),)
+    __table_args__ = (CheckConstraint("name IN ('model.json', 'model.safetensors')", name="file_named"),)
 
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)

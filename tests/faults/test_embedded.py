@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,10 +34,12 @@ def no_postgres_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "home"
-    yield place
-    embedded.stop(place)
+def home() -> Iterator[Path]:
+    """In a short path, whoever runs the tests: that of a unix socket must be."""
+    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
+        place = Path(folder) / "home"
+        yield place
+        embedded.stop(place)
 
 
 def start(home: Path) -> str:
