@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-embedded test-system lint clean
+.PHONY: help demo test test-embedded test-system lint docs clean
 
 BIN := .venv/bin
 PACKAGES := registry predictors workers api migrations
@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export DGLDEFAULTDIR := $(CURDIR)/.cache/dgl
 
 help:
-	@echo "make demo | test | lint | bench-NAME | clean"
+	@echo "make demo | test | lint | docs | bench-NAME | clean"
 
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$(for name in python3.11 python3 python3.12 python3.13 python; do \
@@ -58,6 +58,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A test fails while the committed page differs from what this writes: tests/registry/test_schema_page.py.
+docs: .venv/installed
+	$(BIN)/python -m registry.schema_page docs/schema.md
 
 bench-%: .venv/installed
 	$(BIN)/python -m benchmarks.$*

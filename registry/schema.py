@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from registry.errors import DatabaseUnavailable, SchemaOutdated
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to `revision`, in one transaction. Waits for another upgrade of the same database.
 
-    Raises DatabaseUnavailable when a lock can't be had in time, SchemaOutdated when the schema is at a revision that
-    this code doesn't have: nothing is changed then.
+    Raises DatabaseUnavailable when a lock can't be had in time or the account may not do it, SchemaOutdated when the
+    schema is at a revision that this code doesn't have: nothing is changed then.
     """
     from alembic import command
     from alembic.util import CommandError
@@ -35,6 +35,10 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         have, want = schema_revision(engine), expected_revision()
         raise SchemaOutdated(
             f"the schema is at {have}, unknown to this code ({want}): install the Motherlode that made it ({error})"
+        ) from error
+    except ProgrammingError as error:
+        raise DatabaseUnavailable(
+            f"the schema wasn't upgraded: {error.orig}; let an account that may CREATE in this database run `lode init`"
         ) from error
     except OperationalError as error:
         raise DatabaseUnavailable(

@@ -1,6 +1,9 @@
-"""Schema v1: the system of record, its claims, and the views that say what is missing.
+"""Schema v1: the system of record, its claims, the views that say what is missing, views for analysts, and roles.
 
 Revision 0001, after nothing, 2026-11-22.
+
+It runs registry/views/work.sql, registry/analytics/*.sql and registry/roles.sql as they are now. That holds until the
+first release only: their text is copied in here then, and whoever changes one of them writes a revision that does it.
 
 Daemons of the previous release run while this does: add columns as nullable or with a constant default, fill them in a
 revision of its own, and drop what nobody reads any more one release later. Locks wait five seconds, then all is undone.
@@ -18,6 +21,35 @@ revision: str = "0001"
 down_revision: str | None = None
 branch_labels: str | None = None
 depends_on: str | None = None
+
+# In this order: the hit rate reads the labels.
+ANALYTICS = (
+    "stable_materials",
+    "round_labels",
+    "hit_rate_per_round",
+    "prediction_vs_label",
+    "displaced_phases",
+    "coverage_by_elements",
+    "prototypes",
+    "engine_failures",
+)
+
+# Roles stay: other databases of the server use them. What this one would grant on tables to come is taken back.
+GRANT_NO_MORE = """
+DO $$
+DECLARE
+    maker regrole;
+BEGIN
+    FOR maker IN
+        SELECT defaclrole FROM pg_default_acl
+        WHERE defaclnamespace = 'public'::regnamespace AND defaclobjtype = 'r' AND pg_has_role(defaclrole, 'USAGE')
+          AND to_regrole('lode_worker') IS NOT NULL AND to_regrole('lode_reader') IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA public '
+            'REVOKE SELECT ON TABLES FROM lode_worker, lode_reader', maker);
+    END LOOP;
+END $$
+"""
 
 
 def upgrade() -> None:
@@ -526,10 +558,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_validation")),
     )
     op.create_index(op.f("ix_validation_round_id"), "validation", ["round_id"], unique=False)
-    op.execute((resources.files("registry") / "views" / "work.sql").read_text())
+    op.execute(_text("views", "work.sql"))
+    op.execute("CREATE SCHEMA analytics")
+    for view in ANALYTICS:
+        op.execute(_text("analytics", f"{view}.sql"))
+    op.execute(_text("roles.sql"))
+
+
+def _text(*path: str) -> str:
+    return resources.files("registry").joinpath(*path).read_text()
 
 
 def downgrade() -> None:
+    for view in reversed(ANALYTICS):
+        op.execute(f"DROP VIEW analytics.{view}")
+    op.execute("DROP SCHEMA analytics")
+    op.execute(GRANT_NO_MORE)
     for view in ("material", "unplaced", "entry", "unlabelled", "unrefined", "unscored"):
         op.execute(f"DROP VIEW {view}")
     op.drop_index(op.f("ix_validation_round_id"), table_name="validation")

@@ -76,3 +76,51 @@ LEFT JOIN structure AS final_structure ON final_structure.id = calculation.final
 LEFT JOIN prototype AS final_prototype ON final_prototype.id = final_structure.prototype_id
 LEFT JOIN hull_state ON hull_state.calculation_id = calculation.id AND hull_state.valid_to IS NULL
 WHERE structure.origin <> 'relaxed';
+
+COMMENT ON VIEW unscored IS 'Candidates that the promoted model of a level has not scored: structure, model, priority';
+COMMENT ON VIEW unrefined IS 'Picked candidates that the whole ensemble has not looked at: structure, model, priority';
+COMMENT ON VIEW unlabelled IS 'Picked crystals without a label at the level: structure, level, priority';
+COMMENT ON VIEW unplaced IS 'Entries without any place on the hull: calculation, level, priority';
+
+COMMENT ON VIEW entry IS 'Energies that may stand on the hull of their level: converged, and nothing speaks against it';
+COMMENT ON COLUMN entry.calculation_id IS 'the calculation';
+COMMENT ON COLUMN entry.level_id IS 'its level of theory';
+COMMENT ON COLUMN entry.initial_structure_id IS 'the crystal as it was imported or proposed';
+COMMENT ON COLUMN entry.final_structure_id IS 'the crystal that it relaxed to';
+COMMENT ON COLUMN entry.composition_id IS 'composition of the relaxed crystal';
+COMMENT ON COLUMN entry.nsites IS 'atoms in the relaxed cell';
+COMMENT ON COLUMN entry.corrected_energy IS 'raw energy plus correction, eV per cell';
+COMMENT ON COLUMN entry.corrected_energy_per_atom IS 'raw energy plus correction, eV/atom';
+
+COMMENT ON VIEW material IS
+'Crystals that were imported or proposed, with their place at each level that has labelled them; one row without level '
+'where none has';
+COMMENT ON COLUMN material.id IS 'structure.id, this registry''s own';
+COMMENT ON COLUMN material.public_id IS 'public id of the structure; the same arrays have it everywhere';
+COMMENT ON COLUMN material.origin IS 'imported or generated';
+COMMENT ON COLUMN material.discovered_at IS 'when it entered the registry';
+COMMENT ON COLUMN material.nsites IS 'atoms in the stored cell';
+COMMENT ON COLUMN material.volume IS 'volume of the stored cell, angstrom^3';
+COMMENT ON COLUMN material.composition_id IS 'its composition';
+COMMENT ON COLUMN material.reduced_formula IS 'reduced formula, LiFeO2';
+COMMENT ON COLUMN material.anonymous_formula IS 'amounts without elements, ABC2';
+COMMENT ON COLUMN material.chemsys IS 'chemical system, elements in alphabetical order, Fe-Li-O';
+COMMENT ON COLUMN material.elements IS 'chemical elements in alphabetical order';
+COMMENT ON COLUMN material.nelements IS 'number of different elements';
+COMMENT ON COLUMN material.source IS 'where the structure came from';
+COMMENT ON COLUMN material.licence IS 'terms on which it may be passed on';
+COMMENT ON COLUMN material.prototype IS 'structure type in AFLOW''s form, of the relaxed crystal where there is one';
+COMMENT ON COLUMN material.spacegroup_number IS
+'space group 1-230, of the relaxed crystal where there is one; of a mirrored pair the lower (152 for 154)';
+COMMENT ON COLUMN material.level IS 'level of theory of its energies; null: not labelled';
+COMMENT ON COLUMN material.level_id IS 'id of that level';
+COMMENT ON COLUMN material.calculation_id IS 'its converged calculation at the level';
+COMMENT ON COLUMN material.final_structure_id IS 'the structure that it relaxed to';
+COMMENT ON COLUMN material.hull_state_id IS 'its present place on the hull';
+COMMENT ON COLUMN material.formation_energy_per_atom IS 'energy against the elements of its level, eV/atom';
+COMMENT ON COLUMN material.e_above_hull IS 'distance to the hull that includes the entry, eV/atom; 0 = on it';
+COMMENT ON COLUMN material.decomposition_energy IS
+'energy against the hull of all other entries, polymorphs included, eV/atom; negative: stable, by how much';
+COMMENT ON COLUMN material.phase_separation_energy IS
+'energy against the hull without any entry of its own composition, eV/atom';
+COMMENT ON COLUMN material.is_stable IS 'whether it is on the hull; null: not placed';

@@ -7,12 +7,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.orm import Session
 
 from registry.database import engine_for
 from registry.errors import DatabaseUnavailable, SchemaOutdated
 from registry.models import Base
 from registry.schema import alembic_config, check_schema, expected_revision, schema_revision, upgrade
+from tests.docs.salts import salts
+from tests.registry.accounts import account, go_down
 
 
 def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
@@ -48,14 +51,17 @@ def test_any_other_schema_is_refused_with_what_to_do(engine: Engine, version: st
         check_schema(engine)
 
 
-def test_down_to_nothing_and_up_again(engine: Engine) -> None:
-    from alembic import command
-
-    with engine.connect() as connection:
-        command.downgrade(alembic_config(connection), "base")
+def test_down_to_nothing_and_up_again_with_rows(engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        salts(session)
+    go_down(engine)
     assert schema_revision(engine) is None
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert "analytics" not in inspect(engine).get_schema_names()
     upgrade(engine)
     check_schema(engine)
+    with Session(engine) as session, session.begin():
+        salts(session)
 
 
 def test_two_upgrades_at_once_make_one_schema(empty_database: str) -> None:
@@ -78,3 +84,12 @@ def test_an_upgrade_gives_up_on_a_locked_table_and_can_be_repeated(empty_databas
     upgrade(engine)
     check_schema(engine)
     engine.dispose()
+
+
+def test_an_account_that_may_not_make_a_schema_is_told(postgres_server: str, empty_database: str) -> None:
+    with account(postgres_server, "") as theirs:
+        engine = engine_for(theirs(empty_database))
+        with pytest.raises(DatabaseUnavailable, match="let an account that may CREATE"):
+            upgrade(engine)
+        assert schema_revision(engine) is None
+        engine.dispose()
