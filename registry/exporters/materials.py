@@ -1,0 +1,197 @@
+"""Which materials leave the registry, on whose terms, and their rows one after the other. The database part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, BinaryIO
+
+import numpy as np
+from sqlalchemy import ColumnElement, RowMapping, Select, func, not_, or_, select
+from sqlalchemy.orm import Session
+
+from registry.crystal import Crystal
+from registry.database import long_transaction
+from registry.errors import FilterError, NotFound
+from registry.exporters.files import writer
+from registry.exporters.record import ExportedEnergy, ExportedRecord
+from registry.models import Calculation, Composition, HullState, Source, Structure
+from registry.query import sql
+from registry.query.fields import FIELDS
+from registry.query.filter import parse
+from registry.query.materials import Question, ask
+
+Column = ColumnElement[Any]
+Progress = Callable[[int, int], None]
+"""Is told how many records are done, of how many."""
+
+BATCH = 500
+
+OF_A_LEVEL = {"hull_state", "level", "prediction", "selection", "prototype"}
+"""Tables whose fields mean something only at a level; a prototype is that of the relaxed crystal."""
+
+PROVENANCE: dict[str, Column] = {
+    "reduced_formula": Composition.reduced_formula.expression,
+    "source": Source.name.expression,
+    "licence": Source.licence.expression,
+    "citation": Source.citation.expression,
+}
+ENERGY: dict[str, Column] = {
+    "of": sql.Final.public_id.expression,
+    "total": Calculation.energy.expression,
+    "correction": Calculation.correction.expression,
+    "off_hull": Calculation.off_hull.expression,
+    "formation_energy_per_atom": HullState.formation_energy_per_atom.expression,
+    "e_above_hull": HullState.e_above_hull.expression,
+    "parameters": Calculation.settings.expression,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to leave.
+
+    level: where energies come from; without it they stay, unless the filter asks about a level's fields
+    relaxed: the structures that calculations at the level ended with, instead of those that they began with
+    non_commercial: names of sources whose licence forbids commercial use, and that are to come along all the same
+    """
+
+    format: str
+    filter: str = ""
+    level: str | None = None
+    relaxed: bool = False
+    non_commercial: frozenset[str] = frozenset()
+
+    @property
+    def entries(self) -> bool:
+        return self.format == "entries"
+
+    @property
+    def final(self) -> bool:
+        """An entry is a structure's final energy: its structure is the final one, too."""
+        return self.relaxed or self.entries
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """How many materials were written, and how many of which non-commercial source were not."""
+
+    exported: int
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def export(
+    session: Session, wanted: Wanted, target: AbstractContextManager[BinaryIO], progress: Progress
+) -> ExportReport:
+    """Write materials, in the order in which they came in. `target` is opened when the question is understood.
+
+    Raises FilterError, NotFound, and what the target raises.
+    """
+    long_transaction(session)  # whoever reads our output may take a break
+    question = understood(session, wanted)
+    allowed, left_out = _counts(session, question, wanted)
+    records = _records(session, question, wanted)
+    with target as sink:
+        exported = writer(wanted.format)(_told(records, allowed, progress), sink)
+    return ExportReport(exported, left_out)
+
+
+def understood(session: Session, wanted: Wanted) -> Question:
+    """The filter and its level, if it needs one. Raises FilterError, NotFound."""
+    asked = parse(wanted.filter)
+    about_a_level = asked.as_of is not None or bool(sql.tables_of(asked.root) & OF_A_LEVEL)
+    if not (wanted.level or wanted.final or about_a_level):
+        return Question(asked, None, None, FIELDS["id"], False)
+    question = ask(session, asked, wanted.level, "id")
+    if wanted.final and question.level_id is None:
+        raise FilterError("no level has a hull yet: say with --level where the relaxed structures come from")
+    return question
+
+
+def _counts(session: Session, question: Question, wanted: Wanted) -> tuple[int, dict[str, int]]:
+    """How many materials may leave, and how many of each source may not. Raises NotFound for a source that isn't."""
+    _refuse_unknown(session, wanted.non_commercial)
+    columns = (Source.name.expression, Source.non_commercial.expression, func.count().label("materials"))
+    found = _matching(question, wanted, {"source"}, *columns).group_by(Source.id).order_by(Source.name)
+    rows = session.execute(found, question.bound).all()
+    left_out = {name: count for name, restricted, count in rows if restricted and name not in wanted.non_commercial}
+    return sum(count for _, _, count in rows) - sum(left_out.values()), left_out
+
+
+def _refuse_unknown(session: Session, names: frozenset[str]) -> None:
+    known = session.execute(select(Source.name, Source.non_commercial).order_by(Source.name)).all()
+    if unknown := sorted(names - {name for name, _ in known}):
+        restricted = ", ".join(name for name, non_commercial in known if non_commercial) or "there are none"
+        raise NotFound(f"there is no source '{unknown[0][:80]}'; non-commercial ones: {restricted}")
+
+
+def _matching(question: Question, wanted: Wanted, tables: set[str], *columns: Column) -> Select[Any]:
+    tables = tables | ({"hull_state", "prototype"} if question.level_id is not None else set())
+    found = sql.matching(question.filter, tables, *columns)
+    if wanted.final:
+        found = found.where(Calculation.id.is_not(None))
+    return found.where(Calculation.off_hull.is_(None)) if wanted.entries else found
+
+
+def _records(session: Session, question: Question, wanted: Wanted) -> Iterator[ExportedRecord]:
+    """Through a cursor on the server: no more than a batch is here at a time."""
+    columns = _columns(wanted.final, question.level_id is not None)
+    free = or_(not_(Source.non_commercial), Source.name.in_(wanted.non_commercial))
+    found = _matching(question, wanted, {"composition", "source"}, *columns).where(free).order_by(Structure.id)
+    with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
+        for row in rows.mappings():
+            yield _record(row, question)
+
+
+def _columns(final: bool, at_a_level: bool) -> list[Column]:
+    cell = sql.Final if final else Structure
+    columns: list[Column] = [
+        cell.public_id.label("public_id"),
+        cell.lattice.label("lattice"),
+        cell.species.label("species"),
+        cell.coords.label("coords"),
+        Structure.public_id.label("material"),
+        Structure.attributes.label("metadata"),
+        sql.external_ids().label("external_ids"),
+        *(column.label(name) for name, column in PROVENANCE.items()),
+    ]
+    return columns + ([column.label(name) for name, column in ENERGY.items()] if at_a_level else [])
+
+
+def _record(row: RowMapping, question: Question) -> ExportedRecord:
+    coords = np.frombuffer(row["coords"], dtype="<f8").reshape(-1, 3)
+    return ExportedRecord(
+        crystal=Crystal(row["lattice"], row["species"], coords),
+        public_id=row["public_id"],
+        external_ids=_by_scheme(row["external_ids"] or []),
+        metadata=row["metadata"],
+        relaxed_from=row["material"] if row["material"] != row["public_id"] else None,
+        energy=_energy(row, question) if row.get("total") is not None else None,
+        **{name: row[name] for name in PROVENANCE},
+    )
+
+
+def _energy(row: RowMapping, question: Question) -> ExportedEnergy:
+    assert question.level is not None
+    said = {name: value for name, value in row["parameters"].items() if value is not None}
+    moment = question.filter.as_of.isoformat() if question.filter.as_of else None
+    told = {name: row[name] for name in ENERGY if name != "parameters"}
+    return ExportedEnergy(level=question.level, as_of=moment, parameters=said, **told)
+
+
+def _by_scheme(pairs: Sequence[Sequence[str]]) -> dict[str, str | list[str]]:
+    """From pairs in the order of their schemes."""
+    named = {scheme: [name for _, name in group] for scheme, group in groupby(pairs, itemgetter(0))}
+    return {scheme: names if len(names) > 1 else names[0] for scheme, names in named.items()}
+
+
+def _told(records: Iterable[ExportedRecord], total: int, progress: Progress) -> Iterator[ExportedRecord]:
+    done = 0
+    for done, record in enumerate(records, start=1):
+        yield record
+        if done % BATCH == 0:
+            progress(done, total)
+    progress(done, done)
