@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -17,8 +18,10 @@ from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
 from registry.identity.duplicates import DuplicateIndex, Identity
-from registry.importers.files import read_file
-from registry.importers.record import ImportedEnergy, ImportedRecord, bad_energy
+from registry.importers import gnome
+from registry.importers.archive import content_of
+from registry.importers.files import format_of, read_file
+from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy
 from registry.ingest import NewStructure, SourceTerms, Stored, crystal_of, source_id, store
 from registry.models import Calculation, Composition, Duplicate, Import, Structure
 from registry.states import CalculationState, Origin, Task
@@ -27,6 +30,43 @@ BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
 SAME_ENERGY = 1e-6
 """eV/atom. Files write energies with six digits or more."""
+
+GNOME_TERMS = SourceTerms(gnome.SOURCE, gnome.LICENCE, gnome.CITATION, non_commercial=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read.
+
+    structures: where the CIFs of a table lie that has none itself
+    mp_shifts: whether its energies are the Materials Project's and shall stand beside GNoME's
+    """
+
+    structures: Path | None = None
+    mp_shifts: bool = False
+
+    def items(self, path: Path) -> Iterator[Item]:
+        items = read_file(path, self.structures)
+        return map(_beside_gnome, items) if self.mp_shifts else items
+
+    def digest(self, path: Path) -> str | None:
+        """SHA-256 of what is read, and of how; None if it can't be read: the reader says what is wrong."""
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256")
+            if self.structures is not None:
+                content.update(content_of(self.structures))
+        except (OSError, BadRecord):
+            return None
+        content.update(b"mp_shifts" if self.mp_shifts else b"")
+        return content.hexdigest()
+
+
+PLAIN = Reading()
+
+
+def _beside_gnome(item: Item) -> Item:
+    return gnome.beside_gnome(item) if isinstance(item, ImportedRecord) else item
 
 
 @dataclass
@@ -85,64 +125,66 @@ class Importer:
 
     def _store_batch(self, batch: list[ImportedRecord]) -> None:
         identities = [Identity(record.crystal) for record in batch]
-        known = self._known({identity.formula for identity in identities})
-        twins = [known.find_identity(identity) for identity in identities]
         new = [
             NewStructure(identity, Origin.IMPORTED, self._source, record.external_ids, record.metadata)
             for identity, record in zip(identities, batch, strict=True)
         ]
-        for record, identity, place, twin in zip(batch, identities, store(self.session, new), twins, strict=True):
-            if (complaint := self._store_energy(place, record)) is not None:
+        places = store(self.session, new)
+        complaints = self._store_energies(places, batch)
+        fresh = {place.id: identity for place, identity in zip(places, identities, strict=True) if place.new}
+        known = self._known(fresh)
+        for place, identity, complaint in zip(places, identities, complaints, strict=True):
+            if complaint is not None:
                 self.report.refused.append(complaint)
             else:
-                self._link(place, twin or known.find_identity(identity), known, identity)
+                self._link(place, known, identity)
 
-    def _link(
-        self, place: Stored, twin: tuple[int, str] | None, known: DuplicateIndex[int], identity: Identity
-    ) -> None:
+    def _link(self, place: Stored, known: DuplicateIndex[int], identity: Identity) -> None:
+        """Crystals are compared only where the arrays are new."""
+        twin = known.find_identity(identity) if place.new else None
         if place.new and twin is None:
             known.add_identity(place.id, identity)
             self.report.imported += 1
             return
         self.report.duplicates += 1
-        if place.new and twin is not None:
+        if twin is not None:
             self.session.add(Duplicate(structure_id=place.id, same_as_id=twin[0], rule=twin[1]))
 
-    def _known(self, formulas: set[str]) -> DuplicateIndex[int]:
+    def _known(self, fresh: Mapping[int, Identity]) -> DuplicateIndex[int]:
+        """What was there before the fresh ones, of their formulas."""
+        index: DuplicateIndex[int] = DuplicateIndex()
         query = (
             sa.select(Structure)
             .join(Composition, Composition.id == Structure.composition_id)
-            .where(Composition.reduced_formula.in_(formulas), Structure.origin != Origin.RELAXED)
+            .where(Composition.reduced_formula.in_({identity.formula for identity in fresh.values()}))
+            .where(Structure.origin != Origin.RELAXED, Structure.id.not_in(fresh))
             .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
             .order_by(Structure.id)
         )
-        index: DuplicateIndex[int] = DuplicateIndex()
-        for row in self.session.scalars(query):
+        for row in self.session.scalars(query) if fresh else ():
             index.add(row.id, crystal_of(row))
         return index
 
-    def _store_energy(self, place: Stored, record: ImportedRecord) -> BadRecord | None:
-        """Store the energy that a record brings, if any. The complaint where another one is there."""
-        if record.energy is None or self.level_id is None:
-            return None
-        values = self._energy_values(place, record.energy)
-        insertion = insert(Calculation).values(**values).on_conflict_do_nothing().returning(Calculation.id)
-        if self.session.scalar(insertion) is not None:
-            return None
-        return self._complaint(place, record.energy, record)
+    def _store_energies(self, places: Sequence[Stored], batch: Sequence[ImportedRecord]) -> list[BadRecord | None]:
+        """Store the energies that records bring. For each record the complaint, where another one is there."""
+        if self.level_id is None:
+            return [None] * len(batch)
+        rows: dict[int, dict[str, object]] = {}
+        for place, record in zip(places, batch, strict=True):
+            if record.energy is not None:
+                rows.setdefault(place.id, self._energy_values(place, record.energy))
+        if rows:
+            self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
+        stored = self._stored_energies(rows)
+        return [_complaint(record, stored.get(place.id)) for place, record in zip(places, batch, strict=True)]
 
-    def _complaint(self, place: Stored, energy: ImportedEnergy, record: ImportedRecord) -> BadRecord | None:
-        converged = Calculation.state == CalculationState.CONVERGED
-        query = sa.select(Calculation.energy, Calculation.correction).where(
-            Calculation.initial_structure_id == place.id, Calculation.level_id == self.level_id, converged
+    def _stored_energies(self, structure_ids: Iterable[int]) -> dict[int, Any]:
+        query = sa.select(Calculation.initial_structure_id, Calculation.energy, Calculation.correction).where(
+            Calculation.initial_structure_id.in_(list(structure_ids)),
+            Calculation.level_id == self.level_id,
+            Calculation.state == CalculationState.CONVERGED,
         )
-        stored = self.session.execute(query).one()
-        apart = max(abs(stored.energy - energy.total), abs((stored.correction or 0.0) - energy.correction))
-        if apart <= SAME_ENERGY * record.crystal.nsites:
-            return None
-        corrected = f", corrected by {stored.correction} eV" if stored.correction else ""
-        told = f"another energy ({stored.energy} eV{corrected}) of this structure is stored at this level"
-        return BadRecord(record.record, told)
+        return {row.initial_structure_id: row for row in self.session.execute(query)}
 
     def _energy_values(self, place: Stored, energy: ImportedEnergy) -> dict[str, object]:
         return {
@@ -160,20 +202,39 @@ class Importer:
         }
 
 
+def _complaint(record: ImportedRecord, stored: Any) -> BadRecord | None:
+    """Why a record's energy isn't the stored one (a row of energy and correction)."""
+    if record.energy is None:
+        return None
+    apart = max(abs(stored.energy - record.energy.total), abs((stored.correction or 0.0) - record.energy.correction))
+    if apart <= SAME_ENERGY * record.crystal.nsites:
+        return None
+    corrected = f", corrected by {stored.correction} eV" if stored.correction else ""
+    told = f"another energy ({stored.energy} eV{corrected}) of this structure is stored at this level"
+    return BadRecord(record.record, told)
+
+
 def import_file(
-    session: Session, path: Path, level: str | None, terms: SourceTerms, progress: Callable[[int], None]
+    session: Session,
+    path: Path,
+    level: str | None,
+    terms: SourceTerms,
+    progress: Callable[[int], None],
+    reading: Reading = PLAIN,
 ) -> ImportReport:
     """Read a file into the session. Raises LodeError if this very file is there already; commit is the caller's.
 
-    A file of which nothing can be stored leaves no trace, not even its source or its level.
+    A file of which nothing can be stored leaves no trace, not even its source or its level. What GNoME released comes
+    in on GNoME's terms, whatever `terms` say.
     """
     begin_import(session)
     with session.begin_nested() as savepoint:
         level_id = _level_id(session, level) if level else None
-        digest = _sha256(path)
+        digest = reading.digest(path)
         if digest is not None:
             _refuse_second_time(session, path, digest, level_id)
-        report = Importer(session, terms, level_id).store(read_file(path), progress)
+        terms = GNOME_TERMS if format_of(path) == "gnome" else terms
+        report = Importer(session, terms, level_id).store(reading.items(path), progress)
         if digest is None or len(report.refused) == report.read:
             savepoint.rollback()
         else:
@@ -199,13 +260,6 @@ def _level_id(session: Session, name: str) -> int:
         )
     note = "energies as imported; elemental references are the lowest imported elemental entries"
     return ensure_level(session, Level(name, "imported", "as imported", "as imported", {}, {}, (), note))
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None  # the reader says what is wrong
 
 
 def _refuse_second_time(session: Session, path: Path, digest: str, level_id: int | None) -> None:

@@ -11,7 +11,7 @@ import click
 from api.cli.output import as_json, print_json, progress
 
 if TYPE_CHECKING:
-    from registry.imports import ImportReport
+    from registry.imports import ImportReport, Reading
     from registry.ingest import SourceTerms
 
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @click.option("--licence", default="unknown", show_default=True)
 @click.option("--citation", default="", help="Whom to cite for them.")
 @click.option("--non-commercial", is_flag=True, help="The licence forbids commercial use.")
+@click.option("--structures", type=click.Path(path_type=Path), help="Archive or folder of the CIFs of GNoME's table.")
+@click.option("--mp-shifts", is_flag=True, help="These are energies of the Materials Project: shift them to GNoME's.")
 @as_json
 def import_(
     files: tuple[Path, ...],
@@ -32,23 +34,26 @@ def import_(
     licence: str,
     citation: str,
     non_commercial: bool,
+    structures: Path | None,
+    mp_shifts: bool,
     as_json: bool,
 ) -> None:
-    """Bring crystals in from CIF, POSCAR, extxyz, pymatgen JSON or parquet FILES.
+    """Bring crystals in from CIF, POSCAR, extxyz, pymatgen JSON, parquet, ASE databases or GNoME's CSV: FILES.
 
     Each file is one transaction. A record that can't be stored is named with its reason, and the others go in;
     the exit code is 1 then.
     """
     from registry.errors import SettingsError
-    from registry.imports import ImportReport, counted
+    from registry.imports import ImportReport, Reading, counted
     from registry.ingest import SourceTerms
 
     if not files and not prototypes:
         raise SettingsError("nothing to import: name FILES, or --prototypes")
-    terms = SourceTerms(source, licence, citation, non_commercial)
+    terms, reading = SourceTerms(source, licence, citation, non_commercial), Reading(structures, mp_shifts)
+    _refuse_contradictions(files, level, terms, reading)
     report, complaints = ImportReport(), 0
     for path in files:
-        complaints += _import_one(path, level, terms, report)
+        complaints += _import_one(path, level, terms, reading, report)
     if prototypes:
         import_prototypes(report)
     print_json(counted(report)) if as_json else _print(report)
@@ -56,7 +61,24 @@ def import_(
         sys.exit(1)
 
 
-def _import_one(path: Path, level: str | None, terms: SourceTerms, report: ImportReport) -> int:
+def _refuse_contradictions(files: tuple[Path, ...], level: str | None, terms: SourceTerms, reading: Reading) -> None:
+    """Raises SettingsError for options that would go unheard."""
+    from registry.errors import SettingsError
+    from registry.importers.files import format_of
+    from registry.ingest import SourceTerms
+
+    tables = [path.name for path in files if format_of(path) == "gnome"]
+    if reading.structures and not tables:
+        raise SettingsError("--structures goes with GNoME's table: name the .csv among FILES")
+    if tables and terms != SourceTerms("user"):
+        raise SettingsError(f"{tables[0]} comes in on GNoME's own terms: leave out what says where it comes from")
+    if reading.mp_shifts and tables:
+        raise SettingsError("--mp-shifts is for energies of the Materials Project: import GNoME's table without it")
+    if reading.mp_shifts and not level:
+        raise SettingsError("--mp-shifts changes energies: say with --level where they shall be kept")
+
+
+def _import_one(path: Path, level: str | None, terms: SourceTerms, reading: Reading, report: ImportReport) -> int:
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
@@ -72,7 +94,7 @@ def _import_one(path: Path, level: str | None, terms: SourceTerms, report: Impor
                 done += records
                 advance(f"reading {path.name}", done, 0)
 
-            report.add(import_file(session, path, level, terms, count))
+            report.add(import_file(session, path, level, terms, count, reading))
     except LodeError as error:
         click.echo(f"lode: {error}", err=True)
         return 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import importlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -26,16 +28,24 @@ READERS: dict[str, str] = {
     "*.xyz": "extxyz",
     "*.json": "pymatgen_json",
     "*.parquet": "parquet",
+    "*.db": "ase_db",
+    "*.csv": "gnome",
 }
 """Pattern of the lower-case file name, without .gz -> the module beside this one that reads it."""
 
+ASE_JSON = re.compile(r'\s*\{\s*"(\d+|ids|nextid)"\s*:')
+"""How ASE's JSON begins: rows under their numbers."""
 
-def read_file(path: str | Path) -> Iterator[Item]:
-    """Yield every record of a file, and a BadRecord (not raised) in the place of each that can't be stored."""
+
+def read_file(path: str | Path, structures: Path | None = None) -> Iterator[Item]:
+    """Yield every record of a file, and a BadRecord (not raised) in the place of each that can't be stored.
+
+    structures: where the CIFs of a table lie that has none itself
+    """
     path = Path(path)
     empty = True
     try:
-        for item in _reader(path)(path):
+        for item in _reader(path, structures)(path):
             empty = False
             yield item
     except BadRecord as error:
@@ -56,12 +66,12 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
 
 
 def format_of(path: Path) -> str | None:
-    """The name of the reader for a file, by its name alone."""
+    """The name of the reader for a file, by its name alone (JSON may be ASE's all the same)."""
     name = path.name.lower().removesuffix(".gz")
     return next((reader for pattern, reader in READERS.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
 
-def _reader(path: Path) -> Reader:
+def _reader(path: Path, structures: Path | None) -> Reader:
     if not path.exists():
         raise BadRecord(path.name, "no such file")
     if path.is_dir():
@@ -71,5 +81,12 @@ def _reader(path: Path) -> Reader:
     name = format_of(path)
     if name is None:
         raise BadRecord(path.name, f"unknown format: known are {', '.join(READERS)}, each also as .gz")
-    reader: Reader = importlib.import_module(f"registry.importers.{name}").records
-    return reader
+    if name == "pymatgen_json" and _is_ase_json(path):
+        name = "ase_db"
+    reader: Callable[..., Iterator[Item]] = importlib.import_module(f"registry.importers.{name}").records
+    return partial(reader, structures=structures) if name == "gnome" else reader
+
+
+def _is_ase_json(path: Path) -> bool:
+    with open_text(path, errors="replace") as file:
+        return ASE_JSON.match(file.read(200)) is not None

@@ -132,7 +132,8 @@ def _energy(document: Mapping[str, Any]) -> ImportedEnergy:
     """Total energies as pymatgen's entries hold them: `energy` is uncorrected, in eV per cell."""
     parameters = dict(document.get("parameters") or {})
     parameters |= {key: document[key] for key in PARAMETER_KEYS if document.get(key)}
-    run_type = document.get("run_type") or parameters.pop("run_type", None)
+    told = parameters.pop("run_type", None) or (document.get("data") or {}).get("run_type")
+    run_type = document.get("run_type") or told
     return ImportedEnergy(
         total=float(document["energy"]),
         correction=_correction(document),
@@ -144,4 +145,11 @@ def _energy(document: Mapping[str, Any]) -> ImportedEnergy:
 def _correction(document: Mapping[str, Any]) -> float:
     if document.get("correction") is not None:
         return float(document["correction"])
-    return sum(float(one.get("value") or 0.0) for one in document.get("energy_adjustments") or [])
+    return sum(map(_adjustment, document.get("energy_adjustments") or []))
+
+
+def _adjustment(written: Mapping[str, Any]) -> float:
+    """eV per cell, of an adjustment as a whole or of one per atom."""
+    if written.get("adj_per_atom") is not None:
+        return float(written["adj_per_atom"]) * float(written["n_atoms"])
+    return float(written.get("value") or 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,8 @@ from registry import database, imports
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import shipped_levels
 from registry.hull.store import place
-from registry.imports import ImportReport, counted, import_file
+from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.imports import PLAIN, ImportReport, counted, import_file
 from registry.ingest import SourceTerms, source_id
 from registry.models import Calculation, Composition, Duplicate, HullState, Import, Level, Source, Structure
 from tests.registry.importers.test_bad_files import CIF
@@ -134,6 +136,50 @@ def test_batches_see_what_came_before(session: Session, tmp_path: Path, monkeypa
     frames = [frame("Cs 0 0 0;Cl 2 2 2", 4.0 + 0.01 * number) for number in range(5)]
     report = bring(session, written(tmp_path, "".join(frames)))
     assert (report.imported, report.duplicates) == (1, 4)
+
+
+def test_a_new_crystal_is_compared_once_and_a_known_one_never(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compared = []
+    find = DuplicateIndex.find_identity
+
+    def counting(index: DuplicateIndex[int], identity: Identity) -> object:
+        compared.append(identity.formula)
+        return find(index, identity)
+
+    monkeypatch.setattr(DuplicateIndex, "find_identity", counting)
+    path = written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2", energy=-7.0) + 2 * frame("Na 0 0 0;Cl 2 2 2", energy=-6.0))
+    bring(session, path)
+    assert compared == ["CsCl", "NaCl"]
+    assert bring(session, path, level="theirs").duplicates == 3
+    assert compared == ["CsCl", "NaCl"]
+
+
+def test_the_energies_of_a_batch_go_in_together(session: Session, tmp_path: Path):
+    statements: list[str] = []
+    connection = session.connection()
+
+    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        statements.append(statement)
+
+    sa.event.listen(connection, "before_cursor_execute", note)
+    frames = [frame("Cs 0 0 0;Cl 2 2 2", 4.0 + 0.001 * number, energy=-7.0 - number) for number in range(40)]
+    bring(session, written(tmp_path, "".join(frames)), level="theirs")
+    sa.event.remove(connection, "before_cursor_execute", note)
+    assert rows(session)["calculation"] == 40
+    assert len([one for one in statements if "calculation" in one]) == 2
+
+
+def test_a_file_that_no_memory_holds_is_digested_piece_by_piece(tmp_path: Path):
+    path = tmp_path / "long.db"
+    with path.open("wb") as file:
+        file.truncate(1 << 26)
+    tracemalloc.start()
+    digest = PLAIN.digest(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (digest is not None, peak < 1 << 22) == (True, True)
 
 
 @pytest.mark.parametrize("name", shipped_levels())
