@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[_homes] = homes = Path(tempfile.mkdtemp(prefix="lode-"))
     homes.chmod(0o755)
+    config.option.basetemp = config.option.basetemp or homes / "tmp"  # the folders of tests go with the servers
     config.stash[_caretaker] = subprocess.Popen(
         [sys.executable, "-c", CARETAKER, str(homes)],
         stdin=subprocess.PIPE,
