@@ -189,6 +189,7 @@ class Importer:
     def _energy_values(self, place: Stored, energy: ImportedEnergy) -> dict[str, object]:
         return {
             "level_id": self.level_id,
+            "source_id": self._source,
             "initial_structure_id": place.id,
             "final_structure_id": place.id,
             "task": Task.STATIC,

@@ -18,8 +18,10 @@ DECLARE
     ours CONSTANT text[] := ARRAY[
         'public.alembic_version',
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
-        'public.funnel', 'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.lineage',
-        'public.model', 'public.model_file', 'public.prediction', 'public.prototype', 'public.round',
+        'public.family', 'public.family_member', 'public.frame', 'public.frame_0', 'public.frame_1', 'public.frame_2',
+        'public.frame_3', 'public.frame_4', 'public.frame_5', 'public.frame_6', 'public.frame_7', 'public.funnel',
+        'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.lineage', 'public.model',
+        'public.model_file', 'public.prediction', 'public.property', 'public.prototype', 'public.round',
         'public.selection', 'public.source', 'public.structure', 'public.training_set', 'public.validation',
         'public.work', 'public.worker',
         'public.entry', 'public.material', 'public.unlabelled', 'public.unplaced', 'public.unrefined', 'public.unscored',
@@ -28,10 +30,10 @@ DECLARE
         'analytics.round_labels', 'analytics.stable_materials'];
     filled CONSTANT text[] := ARRAY[
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
-        'public.funnel', 'public.hull_event', 'public.hull_state', 'public.lineage', 'public.model',
-        'public.model_file', 'public.prediction', 'public.prototype', 'public.round', 'public.selection',
-        'public.source', 'public.structure', 'public.training_set', 'public.validation', 'public.work',
-        'public.worker'];
+        'public.family', 'public.family_member', 'public.frame', 'public.funnel', 'public.hull_event',
+        'public.hull_state', 'public.lineage', 'public.model', 'public.model_file', 'public.prediction',
+        'public.property', 'public.prototype', 'public.round', 'public.selection', 'public.source',
+        'public.structure', 'public.training_set', 'public.validation', 'public.work', 'public.worker'];
     roles CONSTANT text[] := ARRAY['lode_owner', 'lode_worker', 'lode_reader'];
     name text;
 BEGIN

@@ -137,6 +137,7 @@ def calculation(
         "energy": -3.0 * initial.nsites if energy is None else energy,
         "correction": 0.0,
         "final_structure_id": final.id,
+        "source_id": initial.source_id,
         **_attempt(),
     }
     row = models.Calculation(initial_structure_id=initial.id, level_id=at.id, **{**defaults, **columns})
@@ -147,7 +148,14 @@ def failure(
     session: Session, initial: models.Structure, at: models.Level, error_class: str = "bug", **columns: Any
 ) -> models.Calculation:
     """An attempt that failed."""
-    failed = {"task": "relax", "state": "failed", "error_class": error_class, "error": "it broke", **_attempt()}
+    failed = {
+        "task": "relax",
+        "state": "failed",
+        "error_class": error_class,
+        "error": "it broke",
+        "source_id": initial.source_id,
+        **_attempt(),
+    }
     row = models.Calculation(initial_structure_id=initial.id, level_id=at.id, **{**failed, **columns})
     return added(session, row)
 
@@ -168,7 +176,15 @@ def hull_state(
         "decomposition": [],
         "valid_from": datetime.now(UTC),
     }
-    ids = {"calculation_id": placed.id, "level_id": placed.level_id}
+    initial = session.get_one(models.Structure, placed.initial_structure_id)
+    final = session.get_one(models.Structure, placed.final_structure_id)
+    ids = {
+        "calculation_id": placed.id,
+        "level_id": placed.level_id,
+        "structure_id": initial.id,
+        "composition_id": initial.composition_id,
+        "prototype_id": final.prototype_id or initial.prototype_id,
+    }
     return added(session, models.HullState(**ids, e_above_hull=e_above_hull, **{**defaults, **columns}))
 
 
@@ -236,15 +252,37 @@ def child(
 ) -> models.Structure:
     """A candidate made from a parent."""
     row = structure(session, formula, origin="generated")
-    way = models.Lineage(
-        child_id=row.id, parent_id=parent.id, operation=operation, arguments={"to": formula}, probability=0.1
-    )
-    added(session, way)
+    lineage(session, row, parent, operation, to=formula)
     return row
+
+
+def lineage(
+    session: Session,
+    of: models.Structure,
+    parent: models.Structure,
+    operation: str = "ionic_substitution",
+    **arguments: str,
+) -> models.Lineage:
+    ids = {"child_id": of.id, "parent_id": parent.id}
+    return added(session, models.Lineage(**ids, operation=operation, arguments=arguments, probability=0.1))
 
 
 def duplicate(session: Session, of: models.Structure, same_as: models.Structure) -> models.Duplicate:
     return added(session, models.Duplicate(structure_id=of.id, same_as_id=same_as.id, rule="test"))
+
+
+def property_of(
+    session: Session, of: models.Structure, name: str, value: float, method: str, unit: str = "eV"
+) -> models.Property:
+    columns = {"name": name, "value": value, "unit": unit, "method": method, "source_id": of.source_id}
+    return added(session, models.Property(structure_id=of.id, **columns))
+
+
+def family_member(session: Session, of: models.Structure, label: str) -> models.FamilyMember:
+    """Puts a structure into a family, which is made."""
+    columns = {"label": label, "mixed": ["Li", "Na"], "spacegroup_number": 225, "rule": "test"}
+    family = added(session, models.Family(composition_id=of.composition_id, **columns))
+    return added(session, models.FamilyMember(structure_id=of.id, family_id=family.id))
 
 
 def worker(session: Session, kinds: tuple[str, ...] = ("label",)) -> models.Worker:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.identity.duplicates import DuplicateIndex, Identity
-from registry.ingest import OWN, NewStructure, crystal_of, public_id, source_id, store, structure_ids
+from registry.ingest import NewStructure, crystal_of, derived_source_ids, public_id, store, structure_ids
 from registry.models import Duplicate, Funnel, Lineage, Structure
 from registry.states import Origin
 from workers.candidates.funnel import Funnel as Counts
@@ -88,7 +88,7 @@ def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
 
 def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[str], round_id: int) -> int:
     """Store what is new; how many that is. Every candidate gets its lineage, to the crystal that stands for it."""
-    source = source_id(session, OWN)
+    sources = derived_source_ids(session, (candidate.parent for candidate in batch))
     new: list[NewStructure] = []
     ways: list[tuple[str, str | None]] = []
     for candidate in batch:
@@ -97,7 +97,8 @@ def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateI
         if twin is None:
             name = public_id(candidate.crystal)
             index.add_identity(name, identity)
-            new.append(NewStructure(identity, Origin.GENERATED, source, attributes={"flags": list(candidate.flags)}))
+            flags = {"flags": list(candidate.flags)}
+            new.append(NewStructure(identity, Origin.GENERATED, sources[candidate.parent], attributes=flags))
             twin = name, None
         ways.append(twin)
     fresh = sum(stored.new for stored in store(session, new))

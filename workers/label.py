@@ -9,21 +9,22 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.crystal import Crystal
+from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure, LeaseLost, MissingExtra
 from registry.hull.levels import Correction, Level
 from registry.hull.store import stored_level
 from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
-from registry.models import Calculation, Duplicate, Structure
+from registry.models import Calculation, Duplicate, Frame, Structure
 from registry.queue import Claim
 from registry.states import CalculationState, ErrorClass, Kind, Origin, Task
 from workers.engines.base import Engine as LabelEngine
+from workers.engines.base import Frame as RelaxationFrame
 from workers.engines.base import Label, Relaxation, engine_named
 from workers.loop import Done, Failed, Outcome
 
@@ -38,6 +39,8 @@ class Job:
     crystal: Crystal
     level: Level
     relaxed: DuplicateIndex[int]  # what crystals of this composition have relaxed to so far
+    composition_id: int
+    source_id: int  # what is made of a crystal goes on that crystal's terms
 
 
 class LabelDaemon:
@@ -120,39 +123,59 @@ def write_label(
     session: Session,
 ) -> None:
     """Store the final structure, the calculation, and the link to what it turned out to be."""
-    new = NewStructure(identity, Origin.RELAXED, source_id(session, OWN))
+    new = NewStructure(identity, Origin.RELAXED, job.source_id)
     final = store(session, [new])[0]
-    session.add(
-        Calculation(
-            **_common(job, version),
-            final_structure_id=final.id,
-            state=CalculationState.CONVERGED,
-            energy=label.energy,
-            correction=correction.energy,
-            correction_parts=dict(correction.parts),
-            off_hull=off_hull_reason(job.level, label.crystal, correction),
-            forces=np.ascontiguousarray(label.forces, dtype="<f8").tobytes(),
-            stress=label.stress.tolist(),
-            steps=label.steps,
-            wall_seconds=label.wall_seconds,
-            cpu_seconds=label.cpu_seconds,
-        )
+    calculation = Calculation(
+        **_common(job, version, source_id(session, OWN)),
+        final_structure_id=final.id,
+        state=CalculationState.CONVERGED,
+        energy=label.energy,
+        correction=correction.energy,
+        correction_parts=dict(correction.parts),
+        off_hull=off_hull_reason(job.level, label.crystal, correction),
+        forces=_bytes(label.forces),
+        stress=label.stress.tolist(),
+        steps=label.steps,
+        wall_seconds=label.wall_seconds,
+        cpu_seconds=label.cpu_seconds,
     )
+    session.add(calculation)
+    session.flush()
+    if label.frames:
+        session.execute(insert(Frame), [_frame(job, calculation.id, *one) for one in enumerate(label.frames)])
     if twin is not None and final.new and twin[0] != final.id:
         session.add(Duplicate(structure_id=final.id, same_as_id=twin[0], rule=twin[1]))
     queue.ring(session)
 
 
+def _frame(job: Job, calculation_id: int, step: int, frame: RelaxationFrame) -> dict[str, object]:
+    return {
+        "composition_id": job.composition_id,
+        "calculation_id": calculation_id,
+        "step": step,
+        "lattice": frame.crystal.lattice.ravel().tolist(),
+        "coords": _bytes(frame.crystal.frac_coords),
+        "energy": frame.energy,
+        "forces": _bytes(frame.forces),
+        "stress": frame.stress.tolist(),
+    }
+
+
+def _bytes(array: Floats) -> bytes:
+    return np.ascontiguousarray(array, dtype="<f8").tobytes()
+
+
 def write_failure(job: Job, failure: LabelFailure, version: str, session: Session) -> None:
     """Keep the attempt with the class of its error."""
-    common = _common(job, version)
+    common = _common(job, version, source_id(session, OWN))
     error = str(failure)[-2000:]
     session.add(Calculation(**common, state=CalculationState.FAILED, error_class=failure.error_class, error=error))
 
 
-def _common(job: Job, version: str) -> dict[str, object]:
+def _common(job: Job, version: str, source: int) -> dict[str, object]:
     return {
         "level_id": job.claim.target_id,
+        "source_id": source,
         "initial_structure_id": job.claim.subject_id,
         "task": Task.RELAX,
         "settings": asdict(relaxation_of(job.level)),
@@ -165,7 +188,8 @@ def _common(job: Job, version: str) -> dict[str, object]:
 def _read(session: Session, claim: Claim) -> Job:
     structure = session.get_one(Structure, claim.subject_id)
     level = stored_level(session, claim.target_id)
-    return Job(claim, crystal_of(structure), level, _relaxed(session, structure.composition_id, claim.target_id))
+    relaxed = _relaxed(session, structure.composition_id, claim.target_id)
+    return Job(claim, crystal_of(structure), level, relaxed, structure.composition_id, structure.source_id)
 
 
 def _relaxed(session: Session, composition_id: int, level_id: int) -> DuplicateIndex[int]:

@@ -120,10 +120,9 @@ def _valid(as_of: datetime | None) -> ColumnElement[bool]:
 
 def _hull_states(ids: Sequence[int]) -> Select[*tuple[Any, ...]]:
     return (
-        select(Calculation.initial_structure_id.label("key"), *HullState.__table__.columns, Level.name.label("level"))
-        .join(Calculation, Calculation.id == HullState.calculation_id)
+        select(HullState.structure_id.label("key"), *HullState.__table__.columns, Level.name.label("level"))
         .join(Level, Level.id == HullState.level_id)
-        .where(Calculation.initial_structure_id.in_(ids))
+        .where(HullState.structure_id.in_(ids))
     )
 
 

@@ -34,6 +34,9 @@ ANALYTICS = (
     "engine_failures",
 )
 
+# Of table frame, by hash of the composition.
+PARTITIONS = 8
+
 # Roles stay: other databases of the server use them. What this one would grant on tables to come is taken back.
 GRANT_NO_MORE = """
 DO $$
@@ -132,6 +135,26 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_campaign_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
         sa.UniqueConstraint("name", name=op.f("uq_campaign_name")),
+    )
+    op.create_table(
+        "family",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("composition_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "label",
+            sa.Text(collation="C"),
+            nullable=False,
+            comment="structure type of the disordered crystal and what mixes where",
+        ),
+        sa.Column(
+            "mixed", postgresql.ARRAY(sa.Text(collation="C")), nullable=False, comment="elements that share a site"
+        ),
+        sa.Column("spacegroup_number", sa.SmallInteger(), nullable=False, comment="of the disordered crystal"),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.CheckConstraint("spacegroup_number BETWEEN 1 AND 230", name=op.f("ck_family_spacegroup_exists")),
+        sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_family_composition_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_family")),
+        sa.UniqueConstraint("composition_id", "label", name=op.f("uq_family_composition_id_label")),
     )
     op.create_table(
         "import",
@@ -243,6 +266,7 @@ def upgrade() -> None:
         "calculation",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.Column("source_id", sa.BigInteger(), nullable=False, comment="where the energy came from"),
         sa.Column("initial_structure_id", sa.BigInteger(), nullable=False),
         sa.Column("final_structure_id", sa.BigInteger(), nullable=True),
         sa.Column("task", sa.Text(), nullable=False),
@@ -260,6 +284,7 @@ def upgrade() -> None:
         ),
         sa.Column("steps", sa.Integer(), nullable=True),
         sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("settings_hash", sa.Text(), sa.Computed("md5(settings::text)", persisted=True), nullable=False),
         sa.Column("engine_version", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("error_class", sa.Text(), nullable=True),
@@ -293,6 +318,7 @@ def upgrade() -> None:
             ["initial_structure_id"], ["structure.id"], name=op.f("fk_calculation_initial_structure_id")
         ),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_calculation_level_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_calculation_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calculation")),
         sa.UniqueConstraint("id", "level_id", name=op.f("uq_calculation_id_level_id")),
     )
@@ -327,6 +353,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_external_id_value"), "external_id", ["value"], unique=False)
     op.create_table(
+        "family_member",
+        sa.Column("structure_id", sa.BigInteger(), nullable=False),
+        sa.Column("family_id", sa.BigInteger(), nullable=False),
+        sa.Column("found_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["family_id"], ["family.id"], name=op.f("fk_family_member_family_id")),
+        sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_family_member_structure_id")),
+        sa.PrimaryKeyConstraint("structure_id", name=op.f("pk_family_member")),
+    )
+    op.create_index(op.f("ix_family_member_family_id"), "family_member", ["family_id"], unique=False)
+    op.create_table(
         "model",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -346,15 +382,6 @@ def upgrade() -> None:
     )
     op.create_index("uq_model_promoted", "model", ["level_id"], unique=True, postgresql_where=sa.text("promoted"))
     op.create_table(
-        "model_file",
-        sa.Column("model_id", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.CheckConstraint("name IN ('model.json', 'model.safetensors')", name=op.f("ck_model_file_file_named")),
-        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_model_file_model_id")),
-        sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_model_file")),
-    )
-    op.create_table(
         "round",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("campaign_id", sa.BigInteger(), nullable=False),
@@ -365,6 +392,34 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_round_campaign_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_round")),
         sa.UniqueConstraint("campaign_id", "number", name=op.f("uq_round_campaign_id_number")),
+    )
+    op.create_table(
+        "frame",
+        sa.Column("composition_id", sa.BigInteger(), nullable=False),
+        sa.Column("calculation_id", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("lattice", postgresql.ARRAY(sa.DOUBLE_PRECISION()), nullable=False, comment="rows, angstrom"),
+        sa.Column("coords", sa.LargeBinary(), nullable=False, comment="fractional, float64 little-endian, nsites x 3"),
+        sa.Column("energy", sa.DOUBLE_PRECISION(), nullable=False, comment="eV per cell, raw"),
+        sa.Column("forces", sa.LargeBinary(), nullable=False, comment="eV/angstrom, float64, nsites x 3"),
+        sa.Column(
+            "stress",
+            postgresql.ARRAY(sa.DOUBLE_PRECISION()),
+            nullable=False,
+            comment="eV/angstrom^3, Voigt xx yy zz yz xz xy",
+        ),
+        sa.CheckConstraint("cardinality(lattice) = 9", name=op.f("ck_frame_lattice_3x3")),
+        sa.CheckConstraint("cardinality(stress) = 6", name=op.f("ck_frame_stress_voigt")),
+        sa.CheckConstraint("energy = energy AND abs(energy) < 1e6", name=op.f("ck_frame_energy_finite")),
+        sa.CheckConstraint("octet_length(coords) = octet_length(forces)", name=op.f("ck_frame_forces_match")),
+        sa.CheckConstraint(
+            "octet_length(coords) > 0 AND octet_length(coords) % 24 = 0", name=op.f("ck_frame_coords_of_sites")
+        ),
+        sa.CheckConstraint("step >= 0", name=op.f("ck_frame_step_counted")),
+        sa.ForeignKeyConstraint(["calculation_id"], ["calculation.id"], name=op.f("fk_frame_calculation_id")),
+        sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_frame_composition_id")),
+        sa.PrimaryKeyConstraint("composition_id", "calculation_id", "step", name=op.f("pk_frame")),
+        postgresql_partition_by="HASH (composition_id)",
     )
     op.create_table(
         "funnel",
@@ -399,6 +454,9 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("calculation_id", sa.BigInteger(), nullable=False),
+        sa.Column("structure_id", sa.BigInteger(), nullable=False, comment="the calculation's initial structure"),
+        sa.Column("composition_id", sa.BigInteger(), nullable=False),
+        sa.Column("prototype_id", sa.BigInteger(), nullable=True, comment="of the relaxed crystal, where it has one"),
         sa.Column("formation_energy_per_atom", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom"),
         sa.Column("e_above_hull", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom, hull with the entry"),
         sa.Column(
@@ -429,18 +487,38 @@ def upgrade() -> None:
             ["calculation.id", "calculation.level_id"],
             name=op.f("fk_hull_state_calculation_id_level_id"),
         ),
+        sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_hull_state_composition_id")),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_hull_state_level_id")),
+        sa.ForeignKeyConstraint(["prototype_id"], ["prototype.id"], name=op.f("fk_hull_state_prototype_id")),
+        sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_hull_state_structure_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hull_state")),
     )
     op.create_index(
-        op.f("ix_hull_state_calculation_id_valid_from"), "hull_state", ["calculation_id", "valid_from"], unique=False
+        "ix_hull_state_current_composition",
+        "hull_state",
+        ["composition_id", "level_id"],
+        unique=False,
+        postgresql_where=sa.text("valid_to IS NULL"),
     )
     op.create_index(
         "ix_hull_state_current_energy",
         "hull_state",
-        ["level_id", "e_above_hull", "id"],
+        ["level_id", "e_above_hull", "structure_id"],
         unique=False,
         postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_index(
+        "ix_hull_state_current_prototype",
+        "hull_state",
+        ["prototype_id", "level_id", "e_above_hull", "structure_id"],
+        unique=False,
+        postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_index(
+        op.f("ix_hull_state_structure_id_level_id_valid_from"),
+        "hull_state",
+        ["structure_id", "level_id", "valid_from"],
+        unique=False,
     )
     op.create_index(
         "uq_hull_state_current",
@@ -483,6 +561,15 @@ def upgrade() -> None:
         unique=True,
     )
     op.create_table(
+        "model_file",
+        sa.Column("model_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("name IN ('model.json', 'model.safetensors')", name=op.f("ck_model_file_file_named")),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_model_file_model_id")),
+        sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_model_file")),
+    )
+    op.create_table(
         "prediction",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("structure_id", sa.BigInteger(), nullable=False),
@@ -514,6 +601,36 @@ def upgrade() -> None:
         "prediction",
         ["model_id", "stage", "structure_id"],
         unique=False,
+    )
+    op.create_table(
+        "property",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("structure_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(collation="C"), nullable=False, comment="band_gap, dimensionality, ..."),
+        sa.Column("value", sa.DOUBLE_PRECISION(), nullable=True),
+        sa.Column("words", sa.Text(), nullable=True),
+        sa.Column("unit", sa.Text(), nullable=False, comment="eV, angstrom^3, ...; 1 where it is a count or a word"),
+        sa.Column("method", sa.Text(), nullable=False, comment="PBE, Cheon 2017, ..."),
+        sa.Column("calculation_id", sa.BigInteger(), nullable=True, comment="what it was read from"),
+        sa.Column("source_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "provenance",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="settings, code, what else matters",
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("value = value AND abs(value) < 'infinity'", name=op.f("ck_property_value_finite")),
+        sa.CheckConstraint("(value IS NULL) <> (words IS NULL)", name=op.f("ck_property_number_or_words")),
+        sa.ForeignKeyConstraint(["calculation_id"], ["calculation.id"], name=op.f("fk_property_calculation_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_property_source_id")),
+        sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_property_structure_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_property")),
+        sa.UniqueConstraint("structure_id", "name", "method", name=op.f("uq_property_structure_id_name_method")),
+    )
+    op.create_index(
+        op.f("ix_property_name_value_structure_id"), "property", ["name", "value", "structure_id"], unique=False
     )
     op.create_table(
         "selection",
@@ -558,6 +675,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_validation")),
     )
     op.create_index(op.f("ix_validation_round_id"), "validation", ["round_id"], unique=False)
+    for number in range(PARTITIONS):
+        op.execute(
+            f"CREATE TABLE frame_{number} PARTITION OF frame FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {number})"
+        )
     op.execute(_text("views", "work.sql"))
     op.execute("CREATE SCHEMA analytics")
     for view in ANALYTICS:
@@ -580,23 +701,34 @@ def downgrade() -> None:
     op.drop_table("validation")
     op.drop_index(op.f("ix_selection_round_id_purpose_rank"), table_name="selection")
     op.drop_table("selection")
+    op.drop_index(op.f("ix_property_name_value_structure_id"), table_name="property")
+    op.drop_table("property")
     op.drop_index(op.f("ix_prediction_model_id_stage_structure_id"), table_name="prediction")
     op.drop_table("prediction")
+    op.drop_table("model_file")
     op.drop_index("uq_lineage_way", table_name="lineage")
     op.drop_index(op.f("ix_lineage_parent_id"), table_name="lineage")
     op.drop_table("lineage")
     op.drop_index("uq_hull_state_current", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL"))
+    op.drop_index(op.f("ix_hull_state_structure_id_level_id_valid_from"), table_name="hull_state")
+    op.drop_index(
+        "ix_hull_state_current_prototype", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
+    )
     op.drop_index("ix_hull_state_current_energy", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL"))
-    op.drop_index(op.f("ix_hull_state_calculation_id_valid_from"), table_name="hull_state")
+    op.drop_index(
+        "ix_hull_state_current_composition", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
+    )
     op.drop_table("hull_state")
     op.drop_index(op.f("ix_hull_event_displaced_calculation_id"), table_name="hull_event")
     op.drop_index(op.f("ix_hull_event_calculation_id"), table_name="hull_event")
     op.drop_table("hull_event")
     op.drop_table("funnel")
+    op.drop_table("frame")
     op.drop_table("round")
-    op.drop_table("model_file")
     op.drop_index("uq_model_promoted", table_name="model", postgresql_where=sa.text("promoted"))
     op.drop_table("model")
+    op.drop_index(op.f("ix_family_member_family_id"), table_name="family_member")
+    op.drop_table("family_member")
     op.drop_index(op.f("ix_external_id_value"), table_name="external_id")
     op.drop_table("external_id")
     op.drop_index(op.f("ix_duplicate_same_as_id"), table_name="duplicate")
@@ -614,6 +746,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
     op.drop_table("import")
+    op.drop_table("family")
     op.drop_table("campaign")
     op.drop_table("worker")
     op.drop_table("source")

@@ -27,6 +27,16 @@ SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, ele
 FROM entry JOIN composition ON composition.id = entry.composition_id
 WHERE level_id = :level"""
 
+SEARCH_KEYS = ("structure_id", "composition_id", "prototype_id")
+SEARCHED_BY = """
+SELECT calculation.id AS calculation_id, initial.id AS structure_id, initial.composition_id,
+       coalesce(final.prototype_id, initial.prototype_id) AS prototype_id
+FROM calculation
+JOIN structure AS initial ON initial.id = calculation.initial_structure_id
+JOIN structure AS final ON final.id = calculation.final_structure_id
+WHERE calculation.id = ANY(:ids)"""
+BATCH = 10_000
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -231,8 +241,16 @@ def _replace(
     current = sa.update(HullState).where(HullState.calculation_id.in_([*keys, *gone]), HullState.valid_to.is_(None))
     session.execute(current.values(valid_to=now))
     rows = [{"level_id": level_id, "calculation_id": key, "valid_from": now, **values[key]} for key in keys]
-    if rows:
-        session.execute(sa.insert(HullState), rows)
+    for first in range(0, len(rows), BATCH):
+        batch = rows[first : first + BATCH]
+        searched = _searched_by(session, [row["calculation_id"] for row in batch])
+        session.execute(sa.insert(HullState), [{**row, **searched[row["calculation_id"]]} for row in batch])
+
+
+def _searched_by(session: Session, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What of the crystals the hull is searched by, by calculation."""
+    rows = session.execute(sa.text(SEARCHED_BY), {"ids": list(keys)}).mappings()
+    return {row["calculation_id"]: {name: row[name] for name in SEARCH_KEYS} for row in rows}
 
 
 def _displacements(

@@ -1,15 +1,18 @@
 """The system of record as SQLAlchemy tables."""
 
 from registry.models.base import Base
-from registry.models.calculation import Calculation, Level
+from registry.models.calculation import Calculation, Frame, Level
 from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
 from registry.models.hull import HullEvent, HullState
 from registry.models.material import (
     Composition,
     Duplicate,
     ExternalId,
+    Family,
+    FamilyMember,
     Import,
     Lineage,
+    Property,
     Prototype,
     Source,
     Structure,
@@ -24,6 +27,9 @@ __all__ = [
     "Composition",
     "Duplicate",
     "ExternalId",
+    "Family",
+    "FamilyMember",
+    "Frame",
     "Funnel",
     "HullEvent",
     "HullState",
@@ -33,6 +39,7 @@ __all__ = [
     "Model",
     "ModelFile",
     "Prediction",
+    "Property",
     "Prototype",
     "Round",
     "Selection",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -64,6 +64,7 @@ class Calculation(Base):
 
     id: Mapped[Id]
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"), comment="where the energy came from")
     initial_structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
     final_structure_id: Mapped[int | None] = mapped_column(ForeignKey("structure.id"))
     task: Mapped[str]
@@ -78,6 +79,7 @@ class Calculation(Base):
     )
     steps: Mapped[int | None] = mapped_column(Integer)
     settings: Mapped[Json]
+    settings_hash: Mapped[str] = mapped_column(Computed("md5(settings::text)", persisted=True))
     engine_version: Mapped[str]
     attempt: Mapped[int] = mapped_column(Integer)
     error_class: Mapped[str | None]
@@ -86,3 +88,30 @@ class Calculation(Base):
     wall_seconds: Mapped[float | None] = mapped_column(Floating)
     cpu_seconds: Mapped[float | None] = mapped_column(Floating)
     finished_at: Mapped[Now]
+
+
+class Frame(Base):
+    """One step of a relaxation. The atoms are those of the calculation's initial structure, in its order.
+
+    Partitioned by composition, as Citus would distribute it.
+    """
+
+    __tablename__ = "frame"
+    __table_args__ = (
+        CheckConstraint("cardinality(lattice) = 9", name="lattice_3x3"),
+        CheckConstraint("octet_length(coords) = octet_length(forces)", name="forces_match"),
+        CheckConstraint("octet_length(coords) > 0 AND octet_length(coords) % 24 = 0", name="coords_of_sites"),
+        CheckConstraint("cardinality(stress) = 6", name="stress_voigt"),
+        CheckConstraint("step >= 0", name="step_counted"),
+        CheckConstraint("energy = energy AND abs(energy) < 1e6", name="energy_finite"),
+        {"postgresql_partition_by": "HASH (composition_id)"},
+    )
+
+    composition_id: Mapped[int] = mapped_column(ForeignKey("composition.id"), primary_key=True)
+    calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True)
+    lattice: Mapped[list[float]] = mapped_column(ARRAY(Floating), comment="rows, angstrom")
+    coords: Mapped[bytes] = mapped_column(LargeBinary, comment="fractional, float64 little-endian, nsites x 3")
+    energy: Mapped[float] = mapped_column(Floating, comment="eV per cell, raw")
+    forces: Mapped[bytes] = mapped_column(LargeBinary, comment="eV/angstrom, float64, nsites x 3")
+    stress: Mapped[list[float]] = mapped_column(ARRAY(Floating), comment="eV/angstrom^3, Voigt xx yy zz yz xz xy")

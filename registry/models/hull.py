@@ -11,26 +11,39 @@ from sqlalchemy.orm import Mapped, mapped_column
 from registry.models.base import Base, Id, Moment, Now
 
 Floating = DOUBLE_PRECISION
+CURRENT = text("valid_to IS NULL")
 
 
 class HullState(Base):
-    """The place of one entry, valid from `valid_from` until `valid_to` (null: still)."""
+    """The place of one entry, valid from `valid_from` until `valid_to` (null: still).
+
+    What of a crystal the hull is searched by stands here once more, so that one index finds a page in its order.
+    """
 
     __tablename__ = "hull_state"
     __table_args__ = (
         ForeignKeyConstraint(["calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
         CheckConstraint("e_above_hull >= 0", name="above_hull"),
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity_ordered"),
-        Index("uq_hull_state_current", "calculation_id", unique=True, postgresql_where=text("valid_to IS NULL")),
+        Index("uq_hull_state_current", "calculation_id", unique=True, postgresql_where=CURRENT),
+        Index("ix_hull_state_current_energy", "level_id", "e_above_hull", "structure_id", postgresql_where=CURRENT),
+        Index("ix_hull_state_current_composition", "composition_id", "level_id", postgresql_where=CURRENT),
         Index(
-            "ix_hull_state_current_energy", "level_id", "e_above_hull", "id", postgresql_where=text("valid_to IS NULL")
+            "ix_hull_state_current_prototype",
+            *("prototype_id", "level_id", "e_above_hull", "structure_id"),
+            postgresql_where=CURRENT,
         ),
-        Index(None, "calculation_id", "valid_from"),
+        Index(None, "structure_id", "level_id", "valid_from"),
     )
 
     id: Mapped[Id]
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     calculation_id: Mapped[int]
+    structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"), comment="the calculation's initial structure")
+    composition_id: Mapped[int] = mapped_column(ForeignKey("composition.id"))
+    prototype_id: Mapped[int | None] = mapped_column(
+        ForeignKey("prototype.id"), comment="of the relaxed crystal, where it has one"
+    )
     formation_energy_per_atom: Mapped[float] = mapped_column(Floating, comment="eV/atom")
     e_above_hull: Mapped[float] = mapped_column(Floating, comment="eV/atom, hull with the entry")
     decomposition_energy: Mapped[float | None] = mapped_column(

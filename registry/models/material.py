@@ -109,6 +109,57 @@ class Duplicate(Base):
     found_at: Mapped[Now]
 
 
+class Property(Base):
+    """What is known of a crystal beside its energy, by what method: a number with its unit, or a word."""
+
+    __tablename__ = "property"
+    __table_args__ = (
+        CheckConstraint("(value IS NULL) <> (words IS NULL)", name="number_or_words"),
+        CheckConstraint("value = value AND abs(value) < 'infinity'", name="value_finite"),
+        UniqueConstraint("structure_id", "name", "method"),
+        Index(None, "name", "value", "structure_id"),
+    )
+
+    id: Mapped[Id]
+    structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
+    name: Mapped[SymbolText] = mapped_column(comment="band_gap, dimensionality, ...")
+    value: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    words: Mapped[str | None]
+    unit: Mapped[str] = mapped_column(comment="eV, angstrom^3, ...; 1 where it is a count or a word")
+    method: Mapped[str] = mapped_column(comment="PBE, Cheon 2017, ...")
+    calculation_id: Mapped[int | None] = mapped_column(ForeignKey("calculation.id"), comment="what it was read from")
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
+    provenance: Mapped[Json] = mapped_column(server_default=text("'{}'"), comment="settings, code, what else matters")
+    created_at: Mapped[Now]
+
+
+class Family(Base):
+    """A disordered crystal, by its ordered approximants: the same atoms on the same sites but for who sits where."""
+
+    __tablename__ = "family"
+    __table_args__ = (
+        CheckConstraint("spacegroup_number BETWEEN 1 AND 230", name="spacegroup_exists"),
+        UniqueConstraint("composition_id", "label"),
+    )
+
+    id: Mapped[Id]
+    composition_id: Mapped[int] = mapped_column(ForeignKey("composition.id"))
+    label: Mapped[SymbolText] = mapped_column(comment="structure type of the disordered crystal and what mixes where")
+    mixed: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")), comment="elements that share a site")
+    spacegroup_number: Mapped[int] = mapped_column(SmallInteger, comment="of the disordered crystal")
+    rule: Mapped[str]
+
+
+class FamilyMember(Base):
+    """A structure that is an ordered approximant of a disordered crystal, and so no material of its own for sure."""
+
+    __tablename__ = "family_member"
+
+    structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"), primary_key=True)
+    family_id: Mapped[int] = mapped_column(ForeignKey("family.id"), index=True)
+    found_at: Mapped[Now]
+
+
 class Lineage(Base):
     """A way in which a candidate was reached. One candidate reached by two ways is one structure and two rows here."""
 

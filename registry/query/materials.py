@@ -237,6 +237,8 @@ def _as_data(row: Mapping[str, Any], names: Sequence[str]) -> Row:
 def _shown(name: str, value: Any) -> Any:
     if name == "external_ids":
         return _by_scheme(value or [])
+    if name in FIELDS and FIELDS[name].type is Type.WORDS:
+        return value or []
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
@@ -314,8 +316,8 @@ def _entries(elements: list[str], past: bool, first: int | None) -> Select[Any]:
         select(*ENTRY)
         .select_from(Composition)
         .join(Structure, Structure.composition_id == Composition.id)
-        .join(Calculation, Calculation.initial_structure_id == Structure.id)
         .join(HullState, sql.placed(past))
+        .join(Calculation, Calculation.id == HullState.calculation_id)
         .where(sql.within(elements))
     )
     order = (HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)

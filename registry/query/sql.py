@@ -21,7 +21,6 @@ from sqlalchemy import (
     SmallInteger,
     and_,
     bindparam,
-    exists,
     func,
     literal,
     not_,
@@ -31,17 +30,16 @@ from sqlalchemy import (
     tuple_,
     union,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from registry.models import (
     Calculation,
     Composition,
-    ExternalId,
     HullState,
     Level,
     Model,
     Prediction,
+    Property,
     Prototype,
     Selection,
     Source,
@@ -49,6 +47,7 @@ from registry.models import (
 )
 from registry.query.fields import FIELDS, Field, Type
 from registry.query.filter import And, Comparison, Filter, Has, Known, Length, Node, Not, Or, Value
+from registry.query.relations import FAMILY, PROPERTIES, RELATIONS, Relation, with_property
 from registry.query.values import formula_amounts
 
 Column = ColumnElement[Any]
@@ -99,7 +98,9 @@ COLUMNS: dict[str, Column] = {
     "prototype.spacegroup_number": func.coalesce(FinalPrototype.spacegroup_number, Prototype.spacegroup_number),
     "source.name": Source.name.expression,
     "source.licence": Source.licence.expression,
-    "external_id.value": ExternalId.value.expression,
+    **{name: relation.shown for name, relation in RELATIONS.items()},
+    **PROPERTIES,
+    "family.label": FAMILY,
     "level.name": Level.name.expression,
     "hull_state.formation_energy_per_atom": HullState.formation_energy_per_atom.expression,
     "hull_state.e_above_hull": HullState.e_above_hull.expression,
@@ -157,11 +158,8 @@ def page_of(asked: Filter, sort: Field, descending: bool, known: bool, after: tu
 
 def described(names: list[str], past: bool) -> Select[Any]:
     """SELECT the named fields of the structures bound as `ids`, with their ids, unordered."""
-    fields = [FIELDS[name] for name in names if name != "external_ids"]
-    columns: list[Column] = [Structure.id.label("structure_id")]
-    columns += [column_of(one).label(one.name) for one in fields]
-    if "external_ids" in names:
-        columns.append(external_ids().label("external_ids"))
+    fields = [FIELDS[name] for name in names]
+    columns = [Structure.id.label("structure_id"), *(column_of(one).label(one.name) for one in fields)]
     statement = joined(select(*columns), {one.table for one in fields}, past)
     return statement.where(Structure.id.in_(bindparam("ids", expanding=True)))
 
@@ -176,7 +174,7 @@ def joined(statement: Select[Any], tables: set[str], past: bool) -> Select[Any]:
         statement = statement.join(Composition, Composition.id == Structure.composition_id)
     if "source" in tables:
         statement = statement.join(Source, Source.id == Structure.source_id)
-    if tables & {"hull_state", "level", "prototype"}:
+    if tables & {"calculation", "level", "prototype"}:
         statement = statement.outerjoin(Calculation, _labelled())
     if "level" in tables:
         statement = statement.outerjoin(Level, Level.id == Calculation.level_id)
@@ -202,7 +200,7 @@ def placed(past: bool) -> Column:
     """That a hull state belongs to the calculation, now or as of the bound moment."""
     then = and_(HullState.valid_from <= AS_OF, or_(HullState.valid_to.is_(None), HullState.valid_to > AS_OF))
     return and_(
-        HullState.calculation_id == Calculation.id,
+        HullState.structure_id == Structure.id,
         HullState.level_id == LEVEL_ID,
         then if past else HullState.valid_to.is_(None),
     )
@@ -210,10 +208,7 @@ def placed(past: bool) -> Column:
 
 def external_ids() -> Column:
     """[[scheme, name], ...] of the structure, null where it has none."""
-    pair = func.jsonb_build_array(ExternalId.scheme, ExternalId.value)
-    pairs = func.jsonb_agg(aggregate_order_by(pair, ExternalId.scheme, ExternalId.value))
-    found = select(pairs).where(ExternalId.structure_id == Structure.id).correlate(Structure)
-    return found.scalar_subquery()
+    return RELATIONS["external_id.value"].shown
 
 
 def _labelled() -> Column:
@@ -239,7 +234,8 @@ def condition(node: Node) -> Column:
             return _comparison(FIELDS["nelements"], comparison, value)
         case Has(name, quantifier, values):
             words = list(dict.fromkeys(values))
-            return _elements(quantifier, words) if name == "elements" else _words(quantifier, words)
+            relation = RELATIONS.get(FIELDS[name].column)
+            return _related(relation, quantifier, words) if relation else _elements(quantifier, words)
         case Comparison(name, comparison, value):
             return _comparison(FIELDS[name], comparison, value)
 
@@ -301,8 +297,8 @@ def _integer_type(value: Value) -> SmallInteger | Numeric[Any] | Double[Any]:
 
 
 def _known(field: Field, known: bool) -> Column:
-    if field.name == "external_ids":
-        named = exists().where(ExternalId.structure_id == Structure.id)
+    if field.column in RELATIONS:
+        named = RELATIONS[field.column].known
         return named if known else not_(named)
     column = column_of(field)
     return column.is_not(None) if known else column.is_(None)
@@ -316,15 +312,22 @@ def _elements(quantifier: str, elements: list[str]) -> Column:
     return held
 
 
-def _words(quantifier: str, values: list[str]) -> Column:
-    named = [Structure.id.in_(select(ExternalId.structure_id).where(ExternalId.value == value)) for value in values]
+def _related(relation: Relation, quantifier: str, values: list[str]) -> Column:
+    named = [Structure.id.in_(relation.of(value)) for value in values]
     return or_(*named) if quantifier == "ANY" else and_(*named)
 
 
 def _shortcuts(root: Node | None) -> list[Column]:
     """What also follows from the filter, said so that an index can answer it."""
-    wanted = (one for one in conjuncts(root) if isinstance(one, Comparison) and one.operator == "=")
-    return [_of_type(one) for one in wanted if FIELDS[one.field].column.startswith("prototype.")]
+    wanted = [one for one in conjuncts(root) if isinstance(one, Comparison)]
+    found = [_of_type(one) for one in wanted if FIELDS[one.field].table == "prototype" and one.operator == "="]
+    return found + [_of_property(one) for one in wanted if FIELDS[one.field].table == "property"]
+
+
+def _of_property(node: Comparison) -> Column:
+    """What stands in an index of property; that it is the latest value is checked afterwards."""
+    holds = COMPARED[node.operator](Property.value, literal(node.value, Double))
+    return Structure.id.in_(with_property(node.field, holds))
 
 
 def _of_type(node: Comparison) -> Column:

@@ -29,7 +29,8 @@ def convert(field: Field, token: Token, operator: str = "=") -> Value:
     """The value that a token stands for. Raises FilterError without a position."""
     if field.type in {Type.INTEGER, Type.FLOAT}:
         number = _number(field, token)
-        return either_hand(int(number)) if field.name == "spacegroup_number" and operator in EQUALITY else number
+        named = field.name == "spacegroup_number" and operator in EQUALITY and isinstance(number, int)
+        return either_hand(int(number)) if named else number
     if field.type is Type.BOOLEAN:
         return _boolean(field, token)
     words = _words(field, token)

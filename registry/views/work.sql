@@ -50,7 +50,9 @@ WHERE calculation.state = 'converged' AND calculation.off_hull IS NULL;
 CREATE VIEW unplaced AS
 SELECT entry.calculation_id AS subject_id, entry.level_id AS target_id, 0 AS priority
 FROM entry
-WHERE NOT EXISTS (SELECT FROM hull_state WHERE hull_state.calculation_id = entry.calculation_id)
+WHERE NOT EXISTS (
+    SELECT FROM hull_state
+    WHERE hull_state.structure_id = entry.initial_structure_id AND hull_state.level_id = entry.level_id)
   AND NOT EXISTS (
     SELECT FROM work
     WHERE work.kind = 'place' AND work.subject_id = entry.calculation_id AND work.target_id = entry.level_id);

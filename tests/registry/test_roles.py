@@ -212,7 +212,8 @@ def test_a_worker_runs_a_whole_round(engine: Engine, worker_engine: Engine, tmp_
     assert outcome.selected == flow.LABELS
     with engine.connect() as connection:
         empty = {name for name in TABLES if not connection.scalar(text(f"SELECT EXISTS (SELECT FROM {name})"))}
-    assert empty <= {"import", "work", "hull_event", "duplicate"}  # claims are gone; the rest is up to chance
+    by_chance = {"hull_event", "duplicate", "family", "family_member"}
+    assert empty <= by_chance | {"import", "work", "property"}  # claims are gone, nothing measures properties yet
 
 
 def test_a_reader_reads_and_is_refused(database_url: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -21,8 +22,14 @@ from tests.registry.accounts import account, go_down
 def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
     """The drift check: a change of the models without a revision fails here."""
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": _is_no_partition}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def _is_no_partition(name: str | None, kind: str, _parents: object) -> bool:
+    """The models know a partitioned table as one."""
+    return kind != "table" or re.fullmatch(r"frame_\d+", name or "") is None
 
 
 def test_the_number_of_the_newest_file_is_the_only_head_of_alembic(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
 from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
-from registry.models import Composition, Funnel, Lineage, Structure
+from registry.models import Composition, Funnel, Lineage, Source, Structure
 from registry.states import Operation, Origin
 from tests import factories as make
 from workers.candidates.generation import Settings
@@ -63,6 +63,16 @@ def test_one_candidate_by_two_ways_is_one_structure_with_two_parents(session: Se
     assert next(way.rule for way in both) is None
     assert both[1].rule == "label+fingerprint"
     assert found.new == len(formulas(session))
+
+
+def test_children_of_a_non_commercial_parent_stay_on_its_terms(session: Session, parents: list[int], turn: int):
+    terms = {"licence": "CC BY-NC 4.0", "citation": "Somebody (2023)", "non_commercial": True}
+    session.get_one(Structure, parents[1]).source_id = make.source(session, "theirs", **terms).id
+    run(session, parents[1:], turn)
+    query = select(Source).join(Structure, Structure.source_id == Source.id).where(Structure.origin == Origin.GENERATED)
+    (source,) = set(session.scalars(query))
+    assert (source.name, source.licence, source.non_commercial) == ("motherlode from theirs", "CC BY-NC 4.0", True)
+    assert "Somebody (2023)" in source.citation
 
 
 def test_a_known_crystal_is_found_again_not_stored_again(session: Session, parents: list[int], turn: int):

@@ -13,7 +13,7 @@ from registry import queue
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import Correction, load_level
-from registry.models import Calculation, Campaign, Duplicate, Prototype, Selection, Structure, Work
+from registry.models import Calculation, Campaign, Duplicate, Frame, Prototype, Selection, Structure, Work
 from registry.states import CalculationState, ErrorClass, Kind, Origin, WorkState
 from tests import factories as make
 from tests.workers.standin import Failing, StandIn, standin_engine
@@ -70,6 +70,34 @@ def test_a_label_keeps_everything_of_its_calculation(engine: Engine, level_id: i
         )
         assert session.get_one(Prototype, final.prototype_id).label == "AB_cF8_225_a_b"
     assert queue.open_work(engine, Kind.LABEL) == 0
+
+
+def test_every_step_of_the_relaxation_is_kept(engine: Engine, level_id: int):
+    initial = select_for_label(engine, level_id, SALT.scaled(SALT.volume * 1.06))[0]
+    drain(engine)
+    row = calculations(engine)[0]
+    with Session(engine) as session:
+        frames = session.scalars(select(Frame).order_by(Frame.step)).all()
+        composition_id = session.get_one(Structure, initial).composition_id
+    assert {(one.calculation_id, one.composition_id) for one in frames} == {(row.id, composition_id)}
+    assert [one.step for one in frames] == list(range(len(frames)))
+    assert len(frames) > 2
+    assert frames[-1].energy == row.energy
+    assert frames[-1].forces == row.forces
+    assert frames[0].energy > frames[-1].energy
+    np.testing.assert_allclose(np.array(frames[0].lattice).reshape(3, 3), SALT.lattice * 1.06 ** (1 / 3))
+
+
+def test_what_is_made_of_a_crystal_goes_on_its_terms(engine: Engine, level_id: int):
+    with Session(engine) as session, session.begin():
+        restricted = make.source(session, "theirs", licence="CC BY-NC 4.0", non_commercial=True).id
+    initial = select_for_label(engine, level_id, SALT)[0]
+    with Session(engine) as session, session.begin():
+        session.get_one(Structure, initial).source_id = restricted
+    drain(engine)
+    with Session(engine) as session:
+        final = session.get_one(Structure, calculations(engine)[0].final_structure_id)
+        assert final.source_id == restricted
 
 
 def test_two_candidates_that_relax_to_one_crystal_are_linked(engine: Engine, level_id: int):

@@ -21,11 +21,22 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """One step of a relaxation; the atoms keep their order. Units as in Label."""
+
+    crystal: Crystal
+    energy: float
+    forces: Floats
+    stress: Floats
+
+
+@dataclass(frozen=True)
 class Label:
     """One finished attempt.
 
     energy: eV per cell, raw (no corrections)
     forces: (n, 3) eV/A of the final frame; stress: (6,) eV/A^3, Voigt order xx yy zz yz xz xy
+    frames: every step of the relaxation, the first and the last included
     """
 
     crystal: Crystal
@@ -35,6 +46,7 @@ class Label:
     steps: int
     wall_seconds: float
     cpu_seconds: float
+    frames: tuple[Frame, ...] = ()
 
 
 Beat = Callable[[], None]

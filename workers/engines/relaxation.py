@@ -10,7 +10,7 @@ import numpy as np
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
-from workers.engines.base import Beat, Label, Relaxation, check_plausible, check_start
+from workers.engines.base import Beat, Frame, Label, Relaxation, check_plausible, check_start
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,14 +44,15 @@ def relax_with(calculator: Calculator, crystal: Crystal, settings: Relaxation, b
     atoms.calc = calculator
     moving: Any = FrechetCellFilter(atoms)  # ASE's annotations know optimizers of Atoms only
     optimizer: Any = BFGS(moving, maxstep=MAX_STEP, logfile=os.devnull)
-    converged = False
+    converged, frames = False, []
     for converged in optimizer.irun(fmax=settings.force_tolerance, steps=settings.max_steps):  # noqa: B007  (read after the loop)
         beat()
+        frames.append(_frame(atoms))
         _stop_if_exploded(atoms, crystal.volume)
     if not converged:
         message = f"forces above {settings.force_tolerance} eV/A after {settings.max_steps} steps"
         raise LabelFailure("not_converged_ionic", message)
-    return _label(atoms, optimizer.nsteps, wall, cpu)
+    return _label(atoms, optimizer.nsteps, wall, cpu, tuple(frames))
 
 
 def static_with(calculator: Calculator, crystal: Crystal) -> Label:
@@ -61,14 +62,25 @@ def static_with(calculator: Calculator, crystal: Crystal) -> Label:
     return _label(atoms, 0, wall, cpu)
 
 
-def _label(atoms: Atoms, steps: int, wall: float, cpu: float) -> Label:
-    crystal, energy = to_crystal(atoms), float(atoms.get_potential_energy())
-    check_plausible(crystal, energy)
+def _frame(atoms: Atoms) -> Frame:
+    """The calculator holds the results of this very step: nothing is computed again."""
+    return Frame(
+        crystal=to_crystal(atoms),
+        energy=float(atoms.get_potential_energy()),
+        forces=np.array(atoms.get_forces(), dtype=np.float64),
+        stress=np.array(atoms.get_stress(), dtype=np.float64),
+    )
+
+
+def _label(atoms: Atoms, steps: int, wall: float, cpu: float, frames: tuple[Frame, ...] = ()) -> Label:
+    last = _frame(atoms)
+    check_plausible(last.crystal, last.energy)
     return Label(
-        crystal=crystal,
-        energy=energy,
-        forces=np.asarray(atoms.get_forces(), dtype=np.float64),
-        stress=np.asarray(atoms.get_stress(), dtype=np.float64),
+        crystal=last.crystal,
+        energy=last.energy,
+        forces=last.forces,
+        stress=last.stress,
+        frames=frames,
         steps=steps,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,

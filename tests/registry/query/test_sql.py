@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Select, text
 from sqlalchemy.orm import Session
 
+from registry.models import Structure
 from registry.query import materials, sql
 from registry.query.fields import FIELDS
 from registry.query.filter import Filter, parse
@@ -20,18 +21,31 @@ from tests.registry.query.filters import FILTERS
 def registry(session: Session) -> Session:
     """Five labelled materials, one candidate that is only predicted, and one crystal nobody looked at."""
     level = make.level(session)
+    rows = {}
     for number, (formula, label) in enumerate(
         [("NaCl", "AB_cF8_225_a_b"), ("Li2O", "AB2_cF12_225_a_c"), ("LiFeO2", None), ("Fe2O3", None), ("Li", None)]
     ):
-        make.material(session, formula, 0.01 * number, level, label=label, external_ids={"mp": f"mp-{number}"})
+        names = {"mp": f"mp-{number}"}
+        rows[formula] = make.material(session, formula, 0.01 * number, level, label=label, external_ids=names)
     candidate = make.structure(session, "KCl", origin="generated", source_name="motherlode")
     model = make.model(session, level)
     make.prediction(session, candidate, model, -2.0, stage="single", spread=None, members=[-2.0])
     make.prediction(session, candidate, model, -1.5)
     turn = make.campaign_round(session, make.campaign(session, level))
     make.selection(session, candidate, turn, model)
-    make.structure(session, "KBr", label="AB_cF8_225_a_b")
+    rows |= {"KCl": candidate, "KBr": make.structure(session, "KBr", label="AB_cF8_225_a_b")}
+    _relate(session, rows)
     return session
+
+
+def _relate(session: Session, rows: dict[str, Structure]) -> None:
+    """A family, properties (the gap of NaCl twice: the later one counts), a duplicate, and a parent."""
+    make.family_member(session, rows["Li2O"], "AB_cF4_225_a:(Li0.5Na0.5)")
+    make.property_of(session, rows["NaCl"], "band_gap", 4.9, "PBE")
+    make.property_of(session, rows["NaCl"], "band_gap", 8.5, "GW")
+    make.property_of(session, rows["LiFeO2"], "dimensionality", 3, "Cheon 2017", unit="1")
+    make.duplicate(session, rows["KBr"], rows["NaCl"])
+    make.lineage(session, rows["KCl"], rows["NaCl"])
 
 
 def found(session: Session, asked: str) -> set[str]:
@@ -69,6 +83,15 @@ def found(session: Session, asked: str) -> set[str]:
         ("predicted_formation_energy_per_atom = -1.5", "KCl"),
         ("spread < 0.1", "KCl"),
         ("predicted_decomposition_energy < 0", "KCl"),
+        ('family = "AB_cF4_225_a:(Li0.5Na0.5)"', "Li2O"),
+        ('family IS KNOWN AND family CONTAINS "Li0.5"', "Li2O"),
+        ("band_gap > 5", "NaCl"),
+        ("band_gap < 5", ""),
+        ("band_gap IS KNOWN", "NaCl"),
+        ("dimensionality = 2 OR dimensionality = 3", "LiFeO2"),
+        ("duplicates IS KNOWN", "NaCl KBr"),
+        ("parent IS KNOWN", "KCl"),
+        ('NOT parent IS KNOWN AND elements HAS "Cl"', "NaCl"),
         ('level = "test-level"', "NaCl Li2O LiFeO2 Fe2O3 Li"),
         ('discovered_at < "2020-01-01"', ""),
         ("nsites < 99999999999 AND nsites != 2.5 AND volume < 1.0e300", "NaCl Li2O LiFeO2 Fe2O3 Li KCl KBr"),
@@ -86,6 +109,15 @@ def test_prototype_of_the_relaxed_crystal_counts(session: Session) -> None:
     make.hull_state(session, placed)
     assert found(session, 'prototype = "ABC3_tP5_99_a_b_bc"') == {"BaTiO3"}
     assert found(session, 'prototype = "ABC3_cP5_221_a_b_c"') == set()
+
+
+def test_relations_are_asked_by_public_id(registry: Session) -> None:
+    salt, bromide = (materials.search(registry, f'reduced_formula="{one}"').data[0] for one in ("NaCl", "KBr"))
+    assert found(registry, f'parent HAS "{salt["id"]}"') == {"KCl"}
+    assert found(registry, f'duplicates HAS "{salt["id"]}"') == {"KBr"}
+    assert found(registry, f'duplicates HAS "{bromide["id"]}"') == {"NaCl"}
+    assert (salt["duplicates"], salt["parent"], bromide["duplicates"]) == ([bromide["id"]], [], [salt["id"]])
+    assert (salt["band_gap"], salt["dimensionality"], salt["family"]) == (8.5, None, None)
 
 
 def test_asks_about_the_past(session: Session) -> None:
@@ -136,12 +168,13 @@ INSERT INTO structure (public_id, composition_id, prototype_id, source_id, origi
 SELECT 'x' || i, 1 + i % 4830, 1 + i % 400, 1, CASE WHEN i > 20000 THEN 'relaxed' ELSE 'imported' END, 1,
        array_fill(1.0::float8, ARRAY[9]), ARRAY[1]::smallint[], decode(repeat('00', 24), 'hex'), 1
 FROM generate_series(1, 40000) i;
-INSERT INTO calculation (level_id, initial_structure_id, final_structure_id, task, state, energy, correction, settings,
-                         engine_version, attempt, node)
-SELECT 1, i, i + 20000, 'relax', 'converged', -1, 0, '{}', '0', 1, 'here' FROM generate_series(1, 20000) i;
-INSERT INTO hull_state (level_id, calculation_id, formation_energy_per_atom, e_above_hull, is_stable, decomposition,
-                        valid_from)
-SELECT 1, i, -1, i % 1000 / 1000.0, i % 1000 = 0, '[]', now() FROM generate_series(1, 20000) i;
+INSERT INTO calculation (level_id, source_id, initial_structure_id, final_structure_id, task, state, energy, correction,
+                         settings, engine_version, attempt, node)
+SELECT 1, 1, i, i + 20000, 'relax', 'converged', -1, 0, '{}', '0', 1, 'here' FROM generate_series(1, 20000) i;
+INSERT INTO hull_state (level_id, calculation_id, structure_id, composition_id, prototype_id, formation_energy_per_atom,
+                        e_above_hull, is_stable, decomposition, valid_from)
+SELECT 1, i, i, 1 + i % 4830, 1 + i % 400, -1, i % 1000 / 1000.0, i % 1000 = 0, '[]', now()
+FROM generate_series(1, 20000) i;
 ANALYZE
 """
 
