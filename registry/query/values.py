@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import reduce
-from math import gcd
+from math import gcd, isinf
 from typing import TYPE_CHECKING
 
 from registry.errors import FilterError
@@ -58,7 +58,10 @@ def element_symbol(word: str) -> str:
 def _number(field: Field, token: Token) -> int | float:
     if token.type not in {"SIGNED_INT", "SIGNED_FLOAT"}:
         raise FilterError(f"{field.name} is a number: write it without quotes")
-    return int(token) if token.type == "SIGNED_INT" and len(token) <= MAX_DIGITS else float(token)
+    number = int(token) if token.type == "SIGNED_INT" and len(token) <= MAX_DIGITS else float(token)
+    if isinf(number):
+        raise FilterError("this number is larger than any that is stored")
+    return number
 
 
 def _boolean(field: Field, token: Token) -> bool:
