@@ -19,8 +19,7 @@ from api.graphql import lists, rows
 from api.graphql.material import Material, Node, material
 from api.graphql.rows import Row
 from api.graphql.types import SPACEGROUP, Decomposition, Model, desk, ev_per_atom, listed
-from registry.errors import NotFound
-from registry.models import Campaign, Level, Structure, Worker
+from registry.models import Campaign, Level, Worker
 from registry.models import Model as ModelRow
 from registry.query import materials
 from registry.query.fields import FIELDS
@@ -313,10 +312,7 @@ def _materials(session: Session, asked: Row) -> Found:
 
 def _one(session: Session, asked: Row) -> tuple[int, Question]:
     question = materials.ask(session, Filter(as_of=asked.get("as_of")), asked.get("level"))
-    structure_id = session.scalar(select(Structure.id).where(Structure.public_id == asked["id"]))
-    if structure_id is None:
-        raise NotFound(f"there is no structure '{asked['id'][:80]}'")
-    return structure_id, question
+    return materials.structure_id(session, asked["id"]), question
 
 
 def _hull(
