@@ -85,7 +85,7 @@ def _placed(session: Session, number: int, row: Structure, level: Any) -> None:
         ("decomposition_energy", "phase_separation_energy"), None if number % 7 == 0 else -0.1 * (number % 5)
     )
     now = BORN + timedelta(days=10)
-    make.hull_state(session, label, 0.01 * (number % 6), valid_from=now, **energies)
+    make.hull_state(session, label, 0.01 * (number % 5), valid_from=now, **energies)
     if number % 2:
         make.hull_state(session, label, 0.5, valid_from=BORN, valid_to=now)
 
