@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from contextlib import nullcontext
 from itertools import pairwise
@@ -24,6 +25,8 @@ from tests import factories as make
 from tests.registry.exporters.test_files import _umask
 
 SALTS = ("NaCl", "KCl", "LiCl", "Na2O", "Li2O", "LiFeO2", "NaFeO2", "KFeO2", "LiFeS2", "Na3OCl", "Fe", "Li3FeO3Cl")
+PAGE = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
+STATEMENTS = re.findall(r"```sql\n(.+?);\n```", PAGE, re.DOTALL)
 LABELS = ("AB_cF8_225_a_b", "AB_cP2_221_a_b", None)
 
 
@@ -112,6 +115,16 @@ def test_every_field_says_what_a_query_says(registry: Session, tmp_path: Path) -
     free = 'source != "GNoME"'
     page = search(registry, free, sort="id", limit=100, fields=names)
     assert [dict(zip(names, row, strict=True)) for row in asked] == page.data
+
+
+@pytest.mark.parametrize("question", STATEMENTS)
+def test_statements_of_the_page_about_scale(registry: Session, tmp_path: Path, question: str) -> None:
+    written(registry, tmp_path / "materials")
+    assert len(duckdb.sql(question.replace("'materials/", f"'{tmp_path}/materials/")).fetchall()) > 1
+
+
+def test_every_statement_of_the_page_is_run() -> None:
+    assert len(STATEMENTS) == PAGE.count("```sql") > 0
 
 
 def test_moments_are_moments(registry: Session, tmp_path: Path) -> None:
