@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,16 @@ SCHEMA = pa.schema(
 )
 ROW_GROUP = 32 * parquet.BATCH
 PART = 16 * ROW_GROUP
+NAME = "part-{:04}.parquet"
 
 
 def write(records: Iterable[ExportedRecord], folder: Path) -> int:
     """Write the partitions of records that come in the order of nelements; a part holds half a million rows."""
     partitions = groupby(records, lambda record: int(record.fields[PARTITION]))
     written = sum(_partition(rows, folder / f"{PARTITION}={number}") for number, rows in partitions)
-    if not written:
-        _partition(iter(()), folder / f"{PARTITION}=1")  # readers of no file at all don't know the columns
+    if not written:  # a part without rows: readers of no file at all wouldn't know the columns
+        (folder / f"{PARTITION}=1").mkdir()
+        _part(iter(()), folder / f"{PARTITION}=1" / NAME.format(0))
     return written
 
 
@@ -63,28 +65,32 @@ def write(records: Iterable[ExportedRecord], folder: Path) -> int:
 def destination(path: Path) -> Iterator[Path]:
     """A draft beside the folder, which takes its place when everything is on disk. Raises SettingsError, LodeError."""
     folder = path.resolve()
-    draft = folder.with_name(f".lode-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise SettingsError(f"{path} is there already: name a folder that is new or empty")
-        draft.mkdir()
-        yield draft
-        _on_disk(draft)
-        draft.replace(folder)
+        with _draft(folder) as draft:
+            yield draft
+            _on_disk(draft)
+            draft.replace(folder)
         _flush(folder.parent)
     except OSError as error:
         raise LodeError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    draft = folder.with_name(f".lode-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        draft.mkdir()
+        yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _partition(records: Iterator[ExportedRecord], folder: Path) -> int:
     folder.mkdir()
-    written = 0
-    for number, first in enumerate(chain([next(records, None)], records)):
-        part = chain([first] if first else [], islice(records, PART - 1))
-        written += _part(part, folder / f"part-{number:04}.parquet")
-    return written
+    parts = groupby(enumerate(records), lambda one: one[0] // PART)
+    return sum(_part((record for _, record in part), folder / NAME.format(number)) for number, part in parts)
 
 
 def _part(records: Iterator[ExportedRecord], path: Path) -> int:

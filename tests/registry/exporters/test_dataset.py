@@ -221,7 +221,7 @@ def _has_plain_pages(file: Path) -> None:
 
 def test_a_folder_that_holds_something_is_refused(registry: Session, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    for path in (tmp_path, tmp_path / "notes.txt"):
+    for path in (tmp_path, tmp_path / "notes.txt", Path("/")):
         with pytest.raises(SettingsError, match="is there already: name a folder that is new or empty"):
             written(registry, path)
     with pytest.raises(LodeError, match="can't be written: No such file or directory"):
