@@ -18,7 +18,7 @@ from registry.models import Calculation, Composition, HullState, Level, Structur
 from registry.query import sql
 from registry.query.fields import FIELDS, Field, Type, named
 from registry.query.filter import Comparison, Filter, parse, write
-from registry.query.values import element_symbol
+from registry.query.values import element_symbol, storable
 
 DEFAULT_SORT = "e_above_hull"
 MAX_LIMIT = 1_000
@@ -148,7 +148,7 @@ def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
 def the_level(session: Session, name: str | None) -> tuple[str | None, int | None]:
     """Name and id of a level; without a name, of the only level that has a hull. Raises NotFound, FilterError."""
     if name is not None:
-        found = session.scalar(select(Level.id).where(Level.name == name))
+        found = session.scalar(select(Level.id).where(Level.name == name)) if storable(name) else None
         if found is None:
             raise NotFound(f"there is no level '{name[:80]}': known are {', '.join(_levels(session)) or 'none yet'}")
         return name, found
@@ -199,10 +199,17 @@ def lineage(session: Session, public_id: str) -> Row:
     what a calculation made), arguments, probability, rule and its generation: how many steps away. At most
     1,000 ways on each side, the nearest first. Raises NotFound.
     """
-    found = session.scalar(select(Structure.id).where(Structure.public_id == public_id))
+    found = structure_id(session, public_id)
+    return {"id": public_id, **{side: ways(session, side, [found], MAX_WAYS).get(found, []) for side in SIDES}}
+
+
+def structure_id(session: Session, public_id: str) -> int:
+    """The row of a structure. Raises NotFound."""
+    wanted = select(Structure.id).where(Structure.public_id == public_id)
+    found = session.scalar(wanted) if storable(public_id) else None
     if found is None:
         raise NotFound(f"there is no structure '{public_id[:80]}'")
-    return {"id": public_id, **{side: ways(session, side, [found], MAX_WAYS).get(found, []) for side in SIDES}}
+    return found
 
 
 def ways(session: Session, side: str, ids: Sequence[int], first: int) -> dict[int, list[Row]]:
@@ -267,8 +274,10 @@ def _cursor(question: Question, value: Any, structure_id: int) -> str:
 
 def _position(question: Question, cursor: str) -> tuple[bool, tuple[Any, int]]:
     try:
-        fingerprint, value, structure_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        after = (_sort_value(question.sort, value), min(int(structure_id), LARGEST_ID))
+        fingerprint, value, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        after = (_sort_value(question.sort, value), int(last))
+        if abs(after[1]) > LARGEST_ID or not _fits(after[0]):
+            raise ValueError("no column holds such a value")
     except (ValueError, TypeError, OverflowError):
         raise FilterError("this cursor is damaged: start again without it") from None
     if fingerprint != _fingerprint(question):
@@ -286,6 +295,13 @@ def _sort_value(field: Field, value: Any) -> Any:
         Type.BOOLEAN: bool,
     }
     return readers.get(field.type, str)(value)
+
+
+def _fits(value: Any) -> bool:
+    """Whether a column can be compared with it: the integers that are sorted by are small ones."""
+    if isinstance(value, str):
+        return storable(value)
+    return not isinstance(value, int) or sql.SMALLEST <= value <= sql.LARGEST
 
 
 def _fingerprint(question: Question) -> str:

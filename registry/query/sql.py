@@ -54,6 +54,8 @@ Column = ColumnElement[Any]
 
 MAX_SUBSETS_OF = 8
 SMALLEST, LARGEST = -32_768, 32_767
+MAX_SHORTCUTS = 4
+"""Of a kind. Each is a join to be put in order: with hundreds of them the planner ran for minutes."""
 
 LEVEL_ID = bindparam("level_id", type_=BigInteger)
 AS_OF = bindparam("as_of", type_=DateTime(timezone=True))
@@ -313,15 +315,15 @@ def _elements(quantifier: str, elements: list[str]) -> Column:
 
 
 def _related(relation: Relation, quantifier: str, values: list[str]) -> Column:
-    named = [Structure.id.in_(relation.of(value)) for value in values]
-    return or_(*named) if quantifier == "ANY" else and_(*named)
+    return Structure.id.in_(relation.of_any(values) if quantifier == "ANY" else relation.of_all(values))
 
 
 def _shortcuts(root: Node | None) -> list[Column]:
     """What also follows from the filter, said so that an index can answer it."""
-    wanted = [one for one in conjuncts(root) if isinstance(one, Comparison)]
-    found = [_of_type(one) for one in wanted if FIELDS[one.field].table == "prototype" and one.operator == "="]
-    return found + [_of_property(one) for one in wanted if FIELDS[one.field].table == "property"]
+    said = dict.fromkeys(one for one in conjuncts(root) if isinstance(one, Comparison))
+    types = [one for one in said if FIELDS[one.field].table == "prototype" and one.operator == "="]
+    properties = [one for one in said if FIELDS[one.field].table == "property"]
+    return [*map(_of_type, types[:MAX_SHORTCUTS]), *map(_of_property, properties[:MAX_SHORTCUTS])]
 
 
 def _of_property(node: Comparison) -> Column:
