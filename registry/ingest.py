@@ -149,11 +149,11 @@ def _composition(record: NewStructure) -> Composition:
 
 
 def _composition_ids(session: Session, compositions: set[Composition]) -> dict[str, int]:
-    rows = [_composition_row(composition) for composition in sorted(compositions, key=lambda one: one.reduced_formula)]
+    rows = [composition_row(composition) for composition in sorted(compositions, key=lambda one: one.reduced_formula)]
     return bulk.add_missing(session, CompositionRow, "reduced_formula", rows).ids
 
 
-def _composition_row(composition: Composition) -> dict[str, Any]:
+def composition_row(composition: Composition) -> dict[str, Any]:
     from registry.identity.composition import ATOMIC_NUMBERS
 
     return {

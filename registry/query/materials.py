@@ -23,6 +23,9 @@ from registry.query.values import element_symbol, storable
 DEFAULT_SORT = "e_above_hull"
 MAX_LIMIT = 1_000
 COUNT_CAP = 10_000
+PLACED = {"hull_state.e_above_hull", "hull_state.formation_energy_per_atom", "hull_state.is_stable"}
+"""What every place on the hull has."""
+
 MAX_GENERATIONS = 50
 MAX_WAYS = 1_000
 LARGEST_ID = 2**63 - 1
@@ -121,7 +124,7 @@ def find(session: Session, question: Question, limit: int, cursor: str | None = 
         raise FilterError(f"a page holds 1 to {MAX_LIMIT} materials, not {limit}")
     known, after = _position(question, cursor) if cursor else (True, None)
     rows = _rows(session, question, known, after, limit + 1) if known else []
-    if len(rows) <= limit and question.sort.nullable:
+    if len(rows) <= limit and question.sort.nullable and not _always_known(question):
         rows += _rows(session, question, False, None if known else after, limit + 1 - len(rows))
     page = rows[:limit]
     return Slice([row[0] for row in page], [_cursor(question, row[1], row[0]) for row in page], len(rows) > limit)
@@ -140,7 +143,7 @@ def describe(
 
 def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
     """How many materials match; counting stops at `cap`."""
-    found = sql.matching(question.filter, set(), literal(1)).limit(cap + 1).subquery()
+    found = sql.keyed(question.filter, set(), False, literal(1))[1].limit(cap + 1).subquery()
     value = int(session.execute(select(func.count()).select_from(found), question.bound).scalar_one())
     return Count(min(value, cap), "exact" if value <= cap else "capped")
 
@@ -219,6 +222,11 @@ def ways(session: Session, side: str, ids: Sequence[int], first: int) -> dict[in
     for row in session.execute(text(_walk(side)), bound).mappings():
         found.setdefault(row["root"], []).append({name: row[name] for name in WAY})
     return found
+
+
+def _always_known(question: Question) -> bool:
+    """Whether every material that the filter finds has a sort value."""
+    return question.sort.column in PLACED and sql.asks_for_the_hull(question.filter.root)
 
 
 def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
