@@ -60,8 +60,8 @@ def supercell(crystal: Crystal, times: tuple[int, ...]) -> Crystal:
     return Crystal(crystal.lattice * np.array(times)[:, None], np.tile(crystal.numbers, len(shifts)), coords)
 
 
-def shaken(crystal: Crystal, rng: np.random.Generator) -> Crystal:
-    moved = rng.normal(0, NOISE, (crystal.nsites, 3)) @ np.linalg.inv(crystal.lattice)
+def shaken(crystal: Crystal, rng: np.random.Generator, noise: float = NOISE) -> Crystal:
+    moved = rng.normal(0, noise, (crystal.nsites, 3)) @ np.linalg.inv(crystal.lattice)
     return Crystal(crystal.lattice, crystal.numbers, crystal.frac_coords + moved)
 
 
