@@ -285,6 +285,42 @@ def _within(displacements: Floats, metric: Floats, radius: float) -> bool:
 
 
 @entry_point
+def translations(lattice: Floats, coords: Floats, ends: Ints, reach: float) -> Ints:
+    """The near translations of a crystal, the identity first.
+
+    lattice: reduced; coords, ends: as in Cell; reach: angstrom, between an atom's image and one of its species
+    Return (k, n): the site onto which each translation brings each site, all different.
+    """
+    metric = _metric(lattice, 1.0)
+    images = np.empty((ends[0], len(coords)), np.int64)
+    count = 0
+    for site in range(ends[0]):
+        count += _translates(coords, ends, coords[site] - coords[0], metric, reach, images[count])
+    return images[:count]
+
+
+@inner
+def _translates(coords: Floats, ends: Ints, shift: Floats, metric: Floats, reach: float, images: Ints) -> bool:
+    taken = np.zeros(len(coords), np.bool_)
+    start = 0
+    for end in ends:
+        for site in range(start, end):
+            nearest, closest = -1, reach * reach
+            for other in range(start, end):
+                apart = coords[other] - coords[site] - shift
+                apart -= np.rint(apart)
+                squared = _dot(metric, apart, apart)
+                if squared <= closest:
+                    nearest, closest = other, squared
+            if nearest < 0 or taken[nearest]:
+                return False
+            taken[nearest] = True
+            images[site] = nearest
+        start = end
+    return True
+
+
+@entry_point
 def _may_match(lattice: Floats, ones: Floats, other_lattice: Floats, others: Floats, ends: Ints) -> bool:
     scale = abs(_determinant(other_lattice) / _determinant(lattice)) ** (1 / 3)
     metric, target = _metric(lattice, scale), _metric(other_lattice, 1 / scale)

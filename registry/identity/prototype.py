@@ -12,6 +12,7 @@ mirror image) share the lower number, in the label and in `spacegroup_number`.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import gcd
 from typing import Any
+
+import numpy as np
 
 from registry.crystal import Crystal
 from registry.errors import BadRecord
@@ -31,6 +34,10 @@ SYMPREC = 0.05
 
 Species = tuple[tuple[str, int], ...]
 """One species' Wyckoff letters in alphabetical order, with the number of orbits of each."""
+
+
+SHORTEST_PERIOD = 12.0
+"""In units of symprec. On crystals of a shorter period moyopy's search may never end (seen below 10.3)."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +100,43 @@ def _moyopy() -> Any:
 
 
 def symmetry_of(crystal: Crystal, symprec: float = SYMPREC) -> Any:
-    """The MoyoDataset of a crystal; symprec in angstrom. Raise BadRecord if no space group can be found."""
+    """The MoyoDataset of a crystal; symprec in angstrom.
+
+    Raise BadRecord if no space group can be found, or if the lattice has a period below SHORTEST_PERIOD.
+    """
     moyo = _moyopy()
+    _refuse_short_periods(crystal, symprec)
     cell = moyo.Cell(crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.numbers.tolist())
     try:
         return moyo.MoyoDataset(cell, symprec=symprec)
     except ValueError as error:
-        formula = Composition.of(crystal.amounts).reduced_formula
-        reason = f"no space group found at symprec {symprec} A ({error}): check for overlapping atoms or a flat cell"
-        raise BadRecord(formula, reason) from error
+        raise _no_group(crystal, symprec, str(error)) from error
+
+
+def _refuse_short_periods(crystal: Crystal, symprec: float) -> None:
+    try:
+        shortest = min(map(math.hypot, *zip(*_moyopy().minkowski_reduce(crystal.lattice.tolist())[0], strict=True)))
+    except ValueError as error:
+        raise _no_group(crystal, symprec, str(error)) from error
+    if shortest < SHORTEST_PERIOD * symprec:
+        raise _no_group(crystal, symprec, f"the lattice repeats itself after {shortest:.2f} A")
+
+
+def _no_group(crystal: Crystal, symprec: float, why: str) -> BadRecord:
+    formula = Composition.of(crystal.amounts).reduced_formula
+    reason = f"no space group found at symprec {symprec:.3g} A ({why}): check for overlapping atoms or a flat cell"
+    return BadRecord(formula, reason)
+
+
+def nearest_alike(crystal: Crystal, within: float) -> float:
+    """The smallest distance between atoms of one species, images too, in angstrom; at most `within`."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    points = np.ascontiguousarray(crystal.frac_coords % 1.0 @ crystal.lattice)
+    periodic = np.ones(3, dtype=np.int64)
+    one, other, images, distances = find_points_in_spheres(points, points, within, periodic, crystal.lattice, 1e-8)
+    alike = (crystal.numbers[one] == crystal.numbers[other]) & ((one != other) | images.any(axis=1))
+    return float(min(distances[alike], default=within))
 
 
 def _letters(numbers: Sequence[int], dataset: Any) -> dict[int, Species]:
