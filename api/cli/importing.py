@@ -58,7 +58,9 @@ def import_(
     query = Query(provider, filter_, chemsys, energy, level is not None, non_commercial)
     reading = Reading(structures, mp_shifts)
     _refuse_a_mix(query, limit, bool(files or prototypes), reading)
-    terms = SourceTerms(source or "user", licence or "unknown", citation or "", non_commercial)
+    terms = SourceTerms(
+        source or "user", licence or SourceTerms.licence, citation or SourceTerms.citation, non_commercial
+    )
     _refuse_contradictions(files, level, terms, reading)
     report, complaints = ImportReport(), 0
     if provider:

@@ -89,8 +89,11 @@ def _base(query: Query) -> str:
         raise SettingsError('--chemsys is for --provider mp: here say --filter \'elements HAS ONLY "Li","O"\'')
     if query.energies != bool(query.energy):
         raise SettingsError("OPTIMADE defines no energy: give --level together with --energy, the server's own field")
-    parts = urlsplit(query.address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(query.address)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise SettingsError(f"{query.address!r} isn't the base URL of a server: give --provider optimade:https://HOST")
     return VERSION.sub("", f"{parts.scheme}://{parts.netloc}{parts.path}/") + "/v1"
 
@@ -185,10 +188,18 @@ def _pages(session: requests.Session, url: str, patience: Patience) -> Iterator[
             raise ProviderError(f"{url}: says that there is more, but not where")
         if not following:
             return
-        url = urljoin(url, following)
-        if url in seen:
-            raise ProviderError(f"{url}: linked as the next page, but read before")
+        url = _next(url, following, seen)
         time.sleep(_delay(meta))
+
+
+def _next(url: str, following: str, seen: set[str]) -> str:
+    try:
+        url = urljoin(url, following)
+    except ValueError as error:
+        raise ProviderError(f"{url}: the link to the next page is no URL: {following!r:.80}") from error
+    if url in seen:
+        raise ProviderError(f"{url}: linked as the next page, but read before")
+    return url
 
 
 def read_entry(entry: Any, record: str, server: Server, energy: str = "") -> Item:

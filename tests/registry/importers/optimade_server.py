@@ -21,7 +21,14 @@ STARTING = 60.0
 """Seconds."""
 
 DISORDERED = {"name": "NaK", "chemical_symbols": ["Na", "K"], "concentration": [0.5, 0.5]}
-SALTS = [f"{cation}{anion}" for cation in ("Li", "Na", "K", "Rb", "Cs") for anion in ("F", "Cl", "Br", "I")]
+FIELDS = {
+    "structures": [
+        {"name": "energy", "type": "float", "unit": "eV", "description": "total energy of the cell"},
+        {"name": "note", "type": "string", "description": "a text"},
+        {"name": "path", "type": "list", "description": "no plain value"},
+    ]
+}
+"""Fields of the provider: the server puts `_exmpl_` before their names."""
 
 
 def salt(index: int) -> Structure:
@@ -55,6 +62,12 @@ def entry(identity: str, structure: Structure, **changes: Any) -> dict[str, Any]
         "structure_features": [],
     }
     return {"id": identity, "type": "structures", "attributes": attributes | changes}
+
+
+def disordered(identity: str) -> dict[str, Any]:
+    species = [DISORDERED, {"name": "F", "chemical_symbols": ["F"], "concentration": [1.0]}]
+    features = ["disorder"]
+    return entry(identity, salt(0), species=species, species_at_sites=["NaK", "F"], structure_features=features)
 
 
 @contextlib.contextmanager
