@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from registry import bulk
 from registry.crystal import Crystal
 from registry.errors import LodeError
+from registry.families import put_into_families
 from registry.identity.composition import Composition
 from registry.identity.duplicates import Identity
 from registry.identity.prototype import Prototype
@@ -89,6 +90,8 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     new = set(added.new)
     stored = [_stored(row["public_id"], added.ids, new) for row in rows]
     _store_external_ids(session, records, stored)
+    fresh = [(place.id, one) for one, place in zip(records, stored, strict=True) if place.new]
+    put_into_families(session, {key: one.identity.crystal for key, one in fresh if one.origin != Origin.RELAXED})
     return stored
 
 

@@ -179,7 +179,8 @@ def asks_for_the_hull(root: Node | None) -> bool:
 
 
 def _on_the_hull(asked: Filter, tables: set[str], selected: Sequence[Column]) -> Select[Any]:
-    statement: Select[Any] = select(HullState.structure_id, *selected)
+    columns: list[Column] = [HullState.structure_id.expression, *selected]
+    statement: Select[Any] = select(*columns)
     statement = statement.where(HullState.level_id == LEVEL_ID, HullState.valid_to.is_(None))
     if "composition" in tables:
         statement = statement.join(Composition, Composition.id == HullState.composition_id)
