@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ from registry.states import CalculationState, Origin, Task
 
 BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
+NO_CORRECTION = "no correction is known for it"
+DEFAULT_SOURCE = "user"
+"""What the command says where nobody said where crystals come from."""
+
 SAME_ENERGY = 1e-6
 """eV/atom. Files write energies with six digits or more."""
 
@@ -90,7 +94,11 @@ class ImportReport:
 
 @dataclass
 class Importer:
-    """Stores records of one source in one session; `level_id` takes the energies that records bring."""
+    """Stores records in one session; `level_id` takes the energies that records bring.
+
+    terms: of all records that have none of their own. A record is refused whose own terms contradict them (left at
+    their defaults they contradict nothing) or those under which its source is stored.
+    """
 
     session: Session
     terms: SourceTerms
@@ -98,7 +106,7 @@ class Importer:
     report: ImportReport = field(default_factory=ImportReport)
 
     def __post_init__(self) -> None:
-        self._source = source_id(self.session, self.terms)
+        self._sources: dict[SourceTerms, int] = {}
 
     def store(self, records: Iterable[ImportedRecord | BadRecord], progress: Callable[[int], None]) -> ImportReport:
         """Store what can be, in batches; commit is the caller's."""
@@ -118,15 +126,30 @@ class Importer:
         return self.report
 
     def _checked(self, record: ImportedRecord | BadRecord) -> ImportedRecord | BadRecord:
-        """Where energies are kept, one that is none is a bad record."""
-        if isinstance(record, BadRecord) or self.level_id is None:
+        """What contradicts the terms is a bad record and, where energies are kept, what has one that is none."""
+        if isinstance(record, BadRecord):
             return record
-        return bad_energy(record) or record
+        try:
+            self._source(record)
+        except LodeError as error:
+            return BadRecord(record.record, str(error))
+        return record if self.level_id is None else bad_energy(record) or record
+
+    def _source(self, record: ImportedRecord) -> int:
+        """Raises LodeError where terms contradict each other."""
+        terms = self.terms
+        if record.terms is not None:
+            one = record.terms
+            terms = SourceTerms(one.source, one.licence, one.citation, one.non_commercial)
+            _refuse_other_terms(terms, self.terms)
+        if terms not in self._sources:
+            self._sources[terms] = source_id(self.session, terms)
+        return self._sources[terms]
 
     def _store_batch(self, batch: list[ImportedRecord]) -> None:
         identities = [Identity(record.crystal) for record in batch]
         new = [
-            NewStructure(identity, Origin.IMPORTED, self._source, record.external_ids, record.metadata)
+            NewStructure(identity, Origin.IMPORTED, self._source(record), record.external_ids, record.metadata)
             for identity, record in zip(identities, batch, strict=True)
         ]
         places = store(self.session, new)
@@ -172,7 +195,7 @@ class Importer:
         rows: dict[int, dict[str, object]] = {}
         for place, record in zip(places, batch, strict=True):
             if record.energy is not None:
-                rows.setdefault(place.id, self._energy_values(place, record.energy))
+                rows.setdefault(place.id, self._energy_values(place, self._source(record), record.energy))
         if rows:
             self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
         stored = self._stored_energies(rows)
@@ -186,28 +209,43 @@ class Importer:
         )
         return {row.initial_structure_id: row for row in self.session.execute(query)}
 
-    def _energy_values(self, place: Stored, energy: ImportedEnergy) -> dict[str, object]:
+    def _energy_values(self, place: Stored, source: int, energy: ImportedEnergy) -> dict[str, object]:
+        run_type = {} if energy.run_type is None else {"run_type": energy.run_type}
         return {
             "level_id": self.level_id,
-            "source_id": self._source,
+            "source_id": source,
             "initial_structure_id": place.id,
             "final_structure_id": place.id,
             "task": Task.STATIC,
             "state": CalculationState.CONVERGED,
             "energy": energy.total,
             "correction": energy.correction,
-            "settings": {"run_type": energy.run_type, **dict(energy.parameters)},
+            "off_hull": energy.off_hull or (NO_CORRECTION if energy.correction is None else None),
+            "settings": {**run_type, **dict(energy.parameters)},
             "engine_version": "imported",
             "attempt": 1,
             "node": "imported",
         }
 
 
+def _refuse_other_terms(told: SourceTerms, given: SourceTerms) -> None:
+    default = asdict(SourceTerms(given.name))
+    differ = [name for name, value in asdict(given).items() if value not in (default[name], getattr(told, name))]
+    if given.name not in (DEFAULT_SOURCE, told.name):
+        differ.insert(0, "name")
+    if differ:
+        raise LodeError(
+            f"the file says that it comes from '{told.name}' ({told.licence}), the command says otherwise: leave out "
+            f"--{'source' if differ[0] == 'name' else differ[0].replace('_', '-')}"
+        )
+
+
 def _complaint(record: ImportedRecord, stored: Any) -> BadRecord | None:
     """Why a record's energy isn't the stored one (a row of energy and correction)."""
     if record.energy is None:
         return None
-    apart = max(abs(stored.energy - record.energy.total), abs((stored.correction or 0.0) - record.energy.correction))
+    corrected = (stored.correction or 0.0) - (record.energy.correction or 0.0)
+    apart = max(abs(stored.energy - record.energy.total), abs(corrected))
     if apart <= SAME_ENERGY * record.crystal.nsites:
         return None
     corrected = f", corrected by {stored.correction} eV" if stored.correction else ""

@@ -33,7 +33,7 @@ class NewStructure:
     identity: Identity
     origin: Origin
     source_id: int
-    external_ids: Mapping[str, str] = field(default_factory=dict)
+    external_ids: Mapping[str, str | list[str]] = field(default_factory=dict)
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -206,7 +206,8 @@ def _store_external_ids(session: Session, records: Sequence[NewStructure], store
     rows = [
         {"structure_id": place.id, "scheme": scheme, "value": value}
         for record, place in zip(records, stored, strict=True)
-        for scheme, value in record.external_ids.items()
+        for scheme, names in record.external_ids.items()
+        for value in ([names] if isinstance(names, str) else names)
     ]
     if rows:
         session.execute(insert(ExternalId).on_conflict_do_nothing(), rows)

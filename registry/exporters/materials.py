@@ -40,6 +40,7 @@ PROVENANCE: dict[str, Column] = {
     "source": Source.name.expression,
     "licence": Source.licence.expression,
     "citation": Source.citation.expression,
+    "non_commercial": Source.non_commercial.expression,
 }
 ENERGY: dict[str, Column] = {
     "of": sql.Final.public_id.expression,

@@ -28,6 +28,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "source": TEXT,
     "licence": TEXT,
     "citation": TEXT,
+    "non_commercial": pa.bool_(),  # null: it may be used commercially
     "metadata": TEXT,
     "nsites": pa.int32(),
     "volume": NUMBER,  # cubic angstrom

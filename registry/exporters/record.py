@@ -52,6 +52,7 @@ class ExportedRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     relaxed_from: str | None = None
     energy: ExportedEnergy | None = None
+    non_commercial: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +66,7 @@ def facts(record: ExportedRecord) -> dict[str, Any]:
         "source": record.source,
         "licence": record.licence,
         "citation": record.citation,
+        "non_commercial": record.non_commercial or None,
         "metadata": dict(record.metadata) or None,
     }
     told |= _energy_facts(record.energy) if record.energy else {}

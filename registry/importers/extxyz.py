@@ -13,6 +13,7 @@ import numpy as np
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.importers.files import open_text
+from registry.importers.own import is_ours, own_record
 from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, checked, reason_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ ID_KEYS = {
     "alexandria_id": "alexandria",
     "icsd": "icsd",
     "icsd_id": "icsd",
-    "lode_id": "lode",
 }
 
 
@@ -67,7 +67,10 @@ def _imported(atoms: Any, record: str, source: str) -> ImportedRecord:
         raise BadRecord(record, "no atoms")
     if not atoms.pbc.all() or not np.asarray(atoms.cell).any():
         raise BadRecord(record, 'no periodic cell: its comment line needs Lattice="..." and no false pbc')
-    crystal = Crystal(np.asarray(atoms.cell), atoms.numbers, atoms.cell.scaled_positions(atoms.positions))
+    crystal = Crystal(np.asarray(atoms.cell), atoms.numbers, _frac_coords(atoms))
+    if is_ours(atoms.info):
+        told = atoms.calc.results if atoms.calc else {}
+        return own_record({**told, **atoms.info}, checked(crystal, record), record)
     info = {key: _plain(value) for key, value in atoms.info.items() if np.ndim(value) == 0 and value is not None}
     return ImportedRecord(
         crystal=checked(crystal, record),
@@ -77,6 +80,12 @@ def _imported(atoms: Any, record: str, source: str) -> ImportedRecord:
         metadata={key: value for key, value in info.items() if key not in ID_KEYS and key != "source"},
         energy=_energy(atoms),
     )
+
+
+def _frac_coords(atoms: Any) -> Any:
+    """As they are told, where they are: out of Cartesian ones they come rounded."""
+    told = atoms.arrays.get("frac_coords")
+    return atoms.cell.scaled_positions(atoms.positions) if np.shape(told) != (len(atoms), 3) else told
 
 
 def _plain(value: Any) -> str | int | float | bool:

@@ -112,7 +112,7 @@ def beside_gnome(record: ImportedRecord) -> ImportedRecord:
     if record.energy is None or not shift:
         return record
     parameters = {**record.energy.parameters, "gnome_mp_shift": shift}
-    energy = replace(record.energy, correction=record.energy.correction + shift, parameters=parameters)
+    energy = replace(record.energy, correction=(record.energy.correction or 0.0) + shift, parameters=parameters)
     return replace(record, energy=energy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +14,13 @@ from registry.crystal import Crystal, Floats
 from registry.errors import BadRecord
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.importers.cif import read_block
+from registry.importers.own import is_ours, own_record
 from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, checked, reason_of
 
 PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
 """Angstrom and degrees."""
 
+NESTED = ("external_ids", "metadata", "parameters")
 CRYSTAL_COLUMNS = (*PARAMETERS, "species", "frac_coords")
 DERIVED_COLUMNS = ("formula", "nsites", "volume", "material_id", "cif")
 BATCH = 512
@@ -44,6 +47,8 @@ def read_row(row: Mapping[str, Any], record: str, source: str) -> Item:
     """One row -> its record, or why there's none. species: symbols with spaces; frac_coords: 3 per site."""
     try:
         crystal = _written(row["cif"], record) if "cif" in row else _crystal(row, record)
+        if is_ours(row):
+            return own_record(_decoded(row), crystal, record)
         return ImportedRecord(crystal, record, source, _external_ids(row), _metadata(row))
     except BadRecord as error:
         return error
@@ -71,7 +76,8 @@ def _crystal(row: Mapping[str, Any], record: str) -> Crystal:
     if any(row[column] is None for column in CRYSTAL_COLUMNS):
         raise BadRecord(record, "a lattice parameter, the species or the coordinates are empty")
     numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in species], dtype=np.int16)
-    lattice = _lattice(*(float(row[column]) for column in PARAMETERS))
+    vectors = row.get("lattice")
+    lattice = _lattice(*(float(row[column]) for column in PARAMETERS)) if vectors is None else np.array(vectors)
     return checked(Crystal(lattice, numbers, np.array(row["frac_coords"])), record)
 
 
@@ -86,6 +92,12 @@ def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: flo
     return np.array(
         [[a * sin_b, 0.0, a * cos_b], [-b * sin_a * cos_g_star, b * sin_a * sin_g_star, b * cos_a], [0.0, 0.0, c]]
     )
+
+
+def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Our exports write what is nested as JSON."""
+    nested = {name: json.loads(row[name]) for name in NESTED if row.get(name)}
+    return {**row, **nested}
 
 
 def _external_ids(row: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from registry.errors import BadRecord
 from registry.importers.files import open_text
+from registry.importers.own import is_ours, own_record
 from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, crystal_of, reason_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def read_document(document: Any, record: str, source: str) -> Item:
         if written is None:
             raise BadRecord(record, "holds no structure (no lattice and sites)")
         crystal = crystal_of(_decoded(written), record)
+        if is_ours(facts := _own_facts(document)):
+            return own_record(facts, crystal, record)
         return ImportedRecord(
             crystal=crystal,
             record=record,
@@ -58,6 +61,13 @@ def read_document(document: Any, record: str, source: str) -> Item:
         return error
     except PARSER_FAULTS as error:
         return BadRecord(record, f"doesn't parse as a pymatgen structure: {reason_of(error)}")
+
+
+def _own_facts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Our exports tell them in the `properties` of a structure, in the `data` of an entry."""
+    told = document.get("data") if "energy" in document else document.get("properties")
+    entry = {name: document[name] for name in ("energy", "correction", "parameters") if name in document}
+    return {**told, **entry} if isinstance(told, dict) else {}
 
 
 def _documents(file: TextIO) -> Iterator[Any]:

@@ -55,15 +55,27 @@ class ImportedEnergy:
     """A total energy that came with a crystal.
 
     total: eV per cell, uncorrected
-    correction: eV per cell, to be added
+    correction: eV per cell, to be added; None where the scheme has none for this crystal: it is off the hull then
     run_type: "GGA", "GGA+U", "R2SCAN", ... as the source says, or None
     parameters: hubbards, potcars and whatever else describes the level of theory
+    off_hull: why it may not stand on a hull, or None
     """
 
     total: float
-    correction: float = 0.0
+    correction: float | None = 0.0
     run_type: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    off_hull: str | None = None
+
+
+@dataclass(frozen=True)
+class RowTerms:
+    """Where a single row comes from, and on which terms it may be passed on."""
+
+    source: str
+    licence: str
+    citation: str
+    non_commercial: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +84,23 @@ class ImportedRecord:
 
     record: "file:index", counted from 0 in the order of the file, bad records included
     source: where the file says that it comes from, or the name of the file
-    external_ids: kind -> id: {"mp": "mp-149"}
+    external_ids: kind -> id, or several: {"mp": "mp-149"}
     metadata: what else the file says, JSON-ready; NaN and infinities are dropped
+    terms: the row's own, where it has any
     Raises BadRecord for ids and texts that no database holds.
     """
 
     crystal: Crystal
     record: str
     source: str
-    external_ids: Mapping[str, str] = field(default_factory=dict)
+    external_ids: Mapping[str, str | list[str]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     energy: ImportedEnergy | None = None
+    terms: RowTerms | None = None
 
     def __post_init__(self) -> None:
-        if long := [value for value in self.external_ids.values() if len(value) > LONGEST_ID]:
+        names = [one for value in self.external_ids.values() for one in ([value] if isinstance(value, str) else value)]
+        if long := [name for name in names if len(name) > LONGEST_ID]:
             raise BadRecord(self.record, f"the id {long[0][:40]!r}... is longer than {LONGEST_ID} characters")
         object.__setattr__(self, "external_ids", _storable(self.external_ids, self.record))
         object.__setattr__(self, "metadata", _storable(self.metadata, self.record))
@@ -93,6 +108,8 @@ class ImportedRecord:
             parameters = _storable(self.energy.parameters, self.record)
             run_type = _storable(self.energy.run_type, self.record)
             object.__setattr__(self, "energy", replace(self.energy, parameters=parameters, run_type=run_type))
+        if self.terms is not None:
+            _storable([self.terms.source, self.terms.licence, self.terms.citation], self.record)
 
 
 Item = ImportedRecord | BadRecord
@@ -119,7 +136,7 @@ def checked(crystal: Crystal, record: str) -> Crystal:
 def bad_energy(record: ImportedRecord) -> BadRecord | None:
     """Why the energy of a record can't be kept, for those who keep it: NaN, infinite, or too large for any cell."""
     energy = record.energy or ImportedEnergy(0.0)
-    for name, value in (("energy", energy.total), ("correction", energy.correction)):
+    for name, value in (("energy", energy.total), ("correction", energy.correction or 0.0)):
         if not abs(value) < LARGEST_ENERGY:
             reason = f"its {name} is {value:g} eV: give a finite one below {LARGEST_ENERGY:g} eV, or no --level"
             return BadRecord(record.record, reason)

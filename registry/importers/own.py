@@ -1,0 +1,58 @@
+"""Rows of our own exports, in whatever format: what registry/exporters/record.py wrote comes back as it was.
+
+They are known by their `lode_id`, the id of the arrays, which is derived from these and so is no foreign name. An
+energy is taken for that of the crystal only where it is: the energy of a relaxed crystal beside the unrelaxed arrays
+(`energy_of` is another id then) stays behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from registry.crystal import Crystal
+from registry.importers.record import ImportedEnergy, ImportedRecord, RowTerms
+
+Facts = Mapping[str, Any]
+
+
+def is_ours(facts: Facts) -> bool:
+    """Whether a row comes from an export of ours."""
+    return str(facts.get("lode_id", "")).startswith("lode-") and isinstance(facts.get("source"), str)
+
+
+def own_record(facts: Facts, crystal: Crystal, record: str) -> ImportedRecord:
+    """The record of a row. Raise BadRecord, ValueError or TypeError for facts of a wrong kind."""
+    return ImportedRecord(
+        crystal=crystal,
+        record=record,
+        source=facts["source"],
+        external_ids={str(scheme): _names(names) for scheme, names in dict(facts.get("external_ids") or {}).items()},
+        metadata=dict(facts.get("metadata") or {}),
+        energy=_energy(facts),
+        terms=RowTerms(
+            source=facts["source"],
+            licence=str(facts.get("licence") or "unknown"),
+            citation=str(facts.get("citation") or ""),
+            non_commercial=bool(facts.get("non_commercial")),
+        ),
+    )
+
+
+def _names(names: Any) -> str | list[str]:
+    return [str(one) for one in names] if isinstance(names, list | tuple) else str(names)
+
+
+def _energy(facts: Facts) -> ImportedEnergy | None:
+    if facts.get("energy") is None or facts.get("energy_of") != facts["lode_id"]:
+        return None
+    parameters = dict(facts.get("parameters") or {})
+    run_type = parameters.pop("run_type", None)
+    correction = facts.get("correction")
+    return ImportedEnergy(
+        total=float(facts["energy"]),
+        correction=None if correction is None else float(correction),
+        run_type=None if run_type is None else str(run_type),
+        parameters=parameters,
+        off_hull=facts.get("off_hull"),
+    )
