@@ -17,7 +17,7 @@ from registry.identity.composition import SYMBOLS
 from registry.importers.providers import Delivery, Query
 from registry.importers.pymatgen_json import read_document
 from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, reason_of
-from registry.importers.web import FIRST_CONTACT, fetch
+from registry.importers.web import FIRST_CONTACT, fetch, new_session
 
 ENDPOINT = "https://api.materialsproject.org"
 """Unless MP_API_ENDPOINT names another one."""
@@ -79,7 +79,7 @@ def _documents(systems: list[str]) -> tuple[list[Any], str]:
         warnings.simplefilter("ignore")
         key, endpoint = _key(), os.environ.get("MP_API_ENDPOINT") or ENDPOINT
         # The client asks for the heartbeat too, but waits for it without end.
-        version = str(fetch(requests.Session(), endpoint.rstrip("/") + "/heartbeat", FIRST_CONTACT).get("db_version"))
+        version = str(fetch(new_session(), endpoint.rstrip("/") + "/heartbeat", FIRST_CONTACT).get("db_version"))
         try:
             with MPRester(key, endpoint=endpoint, mute_progress_bars=True, use_document_model=False) as rester:
                 found = rester.materials.thermo.search(
