@@ -113,9 +113,10 @@ def read_thermo(document: Any, version: str, non_commercial: bool) -> Iterator[I
     material = document.get("material_id") if isinstance(document, dict) else None
     record = f"mp:{material}"
     entries = document.get("entries") if material else None
+    made = document.get("builder_meta") if material else None
     if not isinstance(entries, dict) or not entries:
         yield BadRecord(record, "a document without material_id and entries")
-    elif not non_commercial and (document.get("builder_meta") or {}).get("license") == "BY-NC":
+    elif not non_commercial and isinstance(made, dict) and made.get("license") == "BY-NC":
         yield BadRecord(record, "its licence is CC BY-NC: --non-commercial brings it in, and the rest on its terms")
     else:
         for run_type, entry in entries.items():
