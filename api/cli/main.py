@@ -16,7 +16,7 @@ COMMANDS = {
     "status": ("api.cli.server", "status", "What runs, what waits, what the registry holds."),
     "url": ("api.cli.server", "url", "The address of the database, for psql and notebooks."),
     "doctor": ("api.cli.doctor", "doctor", "Check what this machine has and say what is missing."),
-    "import": ("api.cli.importing", "import_", "Bring crystals in from files."),
+    "import": ("api.cli.importing", "import_", "Bring crystals in from files and providers."),
     "export": ("api.cli.exporting", "export", "Write materials to files."),
     "generate": ("api.cli.work", "generate", "Propose candidates from the crystals in the registry."),
     "score": ("api.cli.work", "score", "Score what has no prediction yet."),

@@ -36,12 +36,18 @@ def import_provider(
     query: Query, limit: int | None, level: str | None, source: str | None, licence: str | None, citation: str | None
 ) -> ImportReport:
     """Ask a provider and store what comes, on the provider's terms where none are given."""
+    from sqlalchemy.orm import Session
+
     from api.cli.database import open_registry
     from registry.importers.providers import open_provider
+    from registry.imports import level_id_of
     from registry.ingest import SourceTerms
     from registry.provider_imports import import_delivery
 
     engine, done = open_registry(), 0
+    if level:
+        with Session(engine) as session:  # never committed: an hour of reading shall not end at a wrong name
+            level_id_of(session, level)
     delivery = open_provider(query)
     terms = SourceTerms(
         source or delivery.source,

@@ -17,7 +17,7 @@ from registry.identity.composition import SYMBOLS
 from registry.importers.providers import Delivery, Query
 from registry.importers.pymatgen_json import read_document
 from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, reason_of
-from registry.importers.web import FIRST_CONTACT, fetch
+from registry.importers.web import FIRST_CONTACT, fetch, new_session
 
 ENDPOINT = "https://api.materialsproject.org"
 """Unless MP_API_ENDPOINT names another one."""
@@ -79,7 +79,7 @@ def _documents(systems: list[str]) -> tuple[list[Any], str]:
         warnings.simplefilter("ignore")
         key, endpoint = _key(), os.environ.get("MP_API_ENDPOINT") or ENDPOINT
         # The client asks for the heartbeat too, but waits for it without end.
-        version = str(fetch(requests.Session(), endpoint.rstrip("/") + "/heartbeat", FIRST_CONTACT).get("db_version"))
+        version = str(fetch(new_session(), endpoint.rstrip("/") + "/heartbeat", FIRST_CONTACT).get("db_version"))
         try:
             with MPRester(key, endpoint=endpoint, mute_progress_bars=True, use_document_model=False) as rester:
                 found = rester.materials.thermo.search(
@@ -113,9 +113,10 @@ def read_thermo(document: Any, version: str, non_commercial: bool) -> Iterator[I
     material = document.get("material_id") if isinstance(document, dict) else None
     record = f"mp:{material}"
     entries = document.get("entries") if material else None
+    made = document.get("builder_meta") if material else None
     if not isinstance(entries, dict) or not entries:
         yield BadRecord(record, "a document without material_id and entries")
-    elif not non_commercial and (document.get("builder_meta") or {}).get("license") == "BY-NC":
+    elif not non_commercial and isinstance(made, dict) and made.get("license") == "BY-NC":
         yield BadRecord(record, "its licence is CC BY-NC: --non-commercial brings it in, and the rest on its terms")
     else:
         for run_type, entry in entries.items():

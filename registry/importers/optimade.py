@@ -25,7 +25,7 @@ from registry.importers.record import (
     crystal_of,
     reason_of,
 )
-from registry.importers.web import FIRST_CONTACT, Patience, fetch
+from registry.importers.web import FIRST_CONTACT, Patience, fetch, new_session
 
 REQUIRED = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 DESCRIBING = ("species", "nsites", "dimension_types", "nperiodic_dimensions", "structure_features")
@@ -71,7 +71,7 @@ def open_provider(query: Query, patience: Patience | None = None) -> Delivery:
     """
     base = _base(query)
     _refuse_filter(query.filter)
-    session = requests.Session()
+    session = new_session()
     server = _server(session, base, patience or FIRST_CONTACT)
     url = f"{base}/structures{_parameters(session, server, query, patience or FIRST_CONTACT)}"
     return Delivery(
@@ -107,13 +107,14 @@ def _refuse_filter(written: str) -> None:
     try:
         LarkParser().parse(written)
     except BadRequest as error:
-        raise FilterError(f"OPTIMADE can't read the filter {written!r}: {reason_of(error)}") from error
+        told = str(error).rpartition("Lark traceback:")[2] or str(error)
+        raise FilterError(f"OPTIMADE can't read the filter {written!r}: {' '.join(told.split())[:150]}") from error
 
 
 def _server(session: requests.Session, base: str, patience: Patience) -> Server:
     answer = fetch(session, f"{base}/info", patience)
     meta, info = _mapping(answer, "meta"), _mapping(_mapping(answer, "data"), "attributes")
-    if "api_version" not in meta or "api_version" not in info:
+    if "api_version" not in meta:
         raise ProviderError(f"{base}/info: this is JSON, but no OPTIMADE server's")
     if info.get("is_index"):
         raise ProviderError(f"{base}: an index of databases, and no database: give the URL of one of its /links")
@@ -160,7 +161,7 @@ def _items(session: requests.Session, server: Server, url: str, energy: str, pat
                 yield read_entry(entry, f"{host}:{count}", server, energy)
                 count += 1
     except ProviderError as error:
-        rest = f"; the {count} before are in, and the same command brings the rest" if count else ""
+        rest = f"; the {count} records before stay, and the same command brings the rest" if count else ""
         yield BadRecord(host, f"{error}{rest}")
         return
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import requests
@@ -56,6 +57,13 @@ class _PassingError(Exception):
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
+
+
+def new_session() -> requests.Session:
+    """A session that tells servers who asks."""
+    session = requests.Session()
+    session.headers["User-Agent"] = f"motherlode/{version('motherlode')}"
+    return session
 
 
 def fetch(session: requests.Session, url: str, patience: Patience) -> dict[str, Any]:
@@ -129,5 +137,7 @@ def _cause(error: BaseException) -> str:
     """The innermost reason: "Connection refused" rather than the story of the connection pool."""
     if isinstance(error, requests.Timeout):
         return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the answer broke off"
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    return str(reason).rpartition(": ")[2].strip("()'\" ")[:200] or type(error).__name__
+    return str(reason).rpartition(": ")[2][:200] or type(error).__name__

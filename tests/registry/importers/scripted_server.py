@@ -17,13 +17,14 @@ META = {"api_version": "1.2.0", "provider": PROVIDER}
 
 @dataclass(frozen=True)
 class Answer:
-    """length: the Content-Length that is claimed; silence: seconds before anything is said"""
+    """length: the Content-Length that is claimed; silence: seconds before anything is said; drip: seconds per byte"""
 
     body: bytes = b""
     code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
     silence: float = 0.0
+    drip: float = 0.0
 
 
 Script = Callable[[str, int], Answer]
@@ -61,7 +62,11 @@ def scripted(script: Script) -> Iterator[str]:
                     self.send_header(name.replace("_", "-"), value)
                 self.send_header("Content-Length", str(answer.length or len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                for piece in (
+                    [answer.body[i : i + 1] for i in range(len(answer.body))] if answer.drip else [answer.body]
+                ):
+                    self.wfile.write(piece)
+                    time.sleep(answer.drip)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

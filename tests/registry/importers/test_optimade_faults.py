@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def test_what_passes_is_tried_again(passing: Answer, last: int):
         (Answer(b"[" * 100_000), "the answer isn't JSON"),
         (told([1, 2]), "the answer is JSON, but no object"),
         (told({"error": "no"}), "this is JSON, but no page of OPTIMADE structures"),
-        (Answer(b'{"data": [', length=1000), "(asked 3 times)"),
+        (Answer(b'{"data": [', length=1000), "the answer broke off (asked 3 times)"),
         (Answer(silence=1.0), "no answer in time (asked 3 times)"),
         (Answer(code=301, headers={"Location": SECOND}), "Exceeded 30 redirects"),
         (page(ENTRIES[2:4], SECOND), "linked as the next page, but read before"),
@@ -99,7 +98,7 @@ def test_what_breaks_off_is_one_line_and_what_came_before_stays(answer: Answer, 
     assert all(isinstance(item, ImportedRecord) for item in before)
     assert isinstance(last, BadRecord)
     assert reason in last.reason
-    assert last.reason.endswith(f"; the {len(before)} before are in, and the same command brings the rest")
+    assert last.reason.endswith(f"; the {len(before)} records before stay, and the same command brings the rest")
     assert len(last.reason.splitlines()) == 1
 
 
@@ -136,15 +135,9 @@ def test_pauses_grow_and_never_last_for_hours():
 
 
 def test_a_server_that_drips_is_not_waited_for_without_end():
-    class Dripping:
-        @staticmethod
-        def iter_content(_size: int) -> Any:
-            while True:
-                time.sleep(0.02)
-                yield b" "
-
-    with pytest.raises(web._PassingError, match=r"wasn't complete after 0.1 s"):
-        web._body(Dripping(), "http://x", 0.1)  # type: ignore[arg-type]
+    said = pytest.raises(ProviderError, match=r"the answer wasn't complete after 0.3 s \(asked 1 times\)")
+    with scripted(lambda _path, _before: Answer(b" " * 1000, drip=0.02)) as url, said:
+        open_provider(Query(f"optimade:{url}"), Patience(tries=1, answer=0.3))
 
 
 def test_an_answer_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
@@ -225,7 +218,7 @@ def test_what_was_read_before_is_stored_and_the_rest_comes_with_the_same_command
     first, second = (json.loads(run.stdout) for run in runs)
     assert [run.exit_code for run in runs] == [1, 0]
     assert (first["read"], first["imported"], first["duplicates"]) == (3, 2, 0)
-    assert "the 2 before are in, and the same command brings the rest" in first["refused"][0]["reason"]
+    assert "the 2 records before stay, and the same command brings the rest" in first["refused"][0]["reason"]
     assert second == {"read": 6, "imported": 3, "duplicates": 3, "refused": []}
     with Session(engine) as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Structure)) == 5
