@@ -1,7 +1,7 @@
 """A zip of CIF files, one a material, without symmetry: every atom of the cell is listed.
 
 What CIF has no tag for stands under `_lode_...`: as it is where it is plain text, as JSON elsewhere. `_lode_id` names
-the stored arrays; those that come back from lengths and angles lie otherwise in space.
+the stored arrays, `_lode_lattice` are their vectors: lengths and angles don't say how a cell lies in space.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def _identification(record: ExportedRecord) -> Iterator[str]:
     for scheme, tag in ID_TAGS.items():
         if name := first_id(record, scheme):
             yield f"{tag} {_written(name)}"
+    yield f"_lode_lattice '{' '.join(map(repr, record.crystal.lattice.ravel().tolist()))}'"
     for fact, value in facts(record).items():
         yield f"_lode_{fact.removeprefix('lode_')} {_written(value)}"
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from registry.errors import BadRecord
 from registry.importers.files import open_text
+from registry.importers.own_cif import is_own_block, read_own_block
 from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, crystal_of, reason_of
 
 ID_TAGS = {
@@ -22,13 +23,20 @@ ID_TAGS = {
 
 def records(path: Path) -> Iterator[Item]:
     with open_text(path, errors="replace") as lines:  # Latin-1 in the names of authors harms no atom
-        for index, block in enumerate(filter(_holds_atoms, _blocks(lines))):
-            yield read_block(block, f"{path.name}:{index}", path.name)
+        yield from read_blocks(lines, path.name, path.name)
+
+
+def read_blocks(lines: TextIO, name: str, source: str) -> Iterator[Item]:
+    """Every data block with atoms, as "name:index"."""
+    for index, block in enumerate(filter(_holds_atoms, _blocks(lines))):
+        yield read_block(block, f"{name}:{index}", source)
 
 
 def read_block(block: str, record: str, source: str) -> Item:
     """One data block as text -> its record, or why there's none."""
     try:
+        if is_own_block(block):
+            return read_own_block(block, record)
         structure, tags = _parsed(block)
         return ImportedRecord(
             crystal=crystal_of(structure, record),

@@ -20,6 +20,7 @@ Reader = Callable[[Path], Iterator[Item]]
 READERS: dict[str, str] = {
     "*.cif": "cif",
     "*.mcif": "cif",
+    "*.zip": "cif_archive",
     "poscar*": "poscar",
     "contcar*": "poscar",
     "*.poscar": "poscar",

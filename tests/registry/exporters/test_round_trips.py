@@ -24,7 +24,7 @@ from tests import factories as make
 from tests.registry.exporters.records import crystals, energies, formula, notes, texts
 
 LEVEL = "theirs"
-SUFFIX = {"parquet": "parquet", "extxyz": "extxyz", "json": "json", "entries": "json.gz"}
+SUFFIX = {"parquet": "parquet", "extxyz": "extxyz", "json": "json", "entries": "json.gz", "cif": "zip"}
 
 many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
