@@ -39,7 +39,8 @@ class Binaries:
         if made_by != ours:
             raise DatabaseUnavailable(
                 f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are {ours}: "
-                f"set LODE_PG_BIN to binaries of version {made_by}"
+                f"set LODE_PG_BIN to binaries of version {made_by}; to change over, `lode backup` with them and "
+                f"`lode restore` into a new LODE_HOME without"
             )
 
 

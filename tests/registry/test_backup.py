@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
+from registry import embedded
 from registry.backup import backup, count_rows, restore, seal
 from registry.database import engine_for
 from registry.errors import BackupError, DatabaseUnavailable
-from registry.postgres_binaries import find_client
-from registry.schema import schema_revision
+from registry.postgres_binaries import Binaries, find_binaries, find_client
+from registry.schema import schema_revision, upgrade
 from tests import factories as make
-from tests.conftest import TEMPLATE, NewDatabase
+from tests.conftest import TEMPLATE, NewDatabase, _system_binaries
 from tests.docs.salts import salts
 
 
@@ -209,3 +211,34 @@ def child_of(caller: subprocess.Popen[bytes]) -> psutil.Process:
                 return process
         time.sleep(0.02)
     raise AssertionError("no pg_dump was started")
+
+
+def test_a_backup_changes_over_to_a_newer_postgresql(test_homes: Path, tmp_path: Path) -> None:
+    """The older one is that of PATH, the newer one the wheel's."""
+    older = _system_binaries()
+    if Binaries(older).major() >= find_binaries().major():
+        pytest.skip("the postgres on PATH is no older than the wheel's")
+    old_home, new_home = test_homes / "older", test_homes / "newer"
+    old = embedded.start(old_home, bin_dir=older, durable=False)
+    engine = engine_for(old)
+    upgrade(engine)
+    with Session(engine) as session, session.begin():
+        salts(session)
+    engine.dispose()
+    backup(old, tmp_path / "file", bin_dir=older)
+    before = contents(old)
+    embedded.stop(old_home)
+    with pytest.raises(DatabaseUnavailable, match="to change over, `lode backup`"):
+        embedded.start(old_home)
+    new = embedded.start(new_home, durable=False)
+    restore(new, tmp_path / "file")
+    assert contents(new) == before
+    backup(new, tmp_path / "newer")
+    old = embedded.start(old_home, bin_dir=older, durable=False)
+    with psycopg.connect(old, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE empty")
+    with pytest.raises(BackupError, match=r"was made by PostgreSQL \d+, this server is"):
+        restore(make_url(old).set(database="empty").render_as_string(hide_password=False), tmp_path / "newer")
+    assert contents(old) == before
+    embedded.stop(old_home)
+    embedded.stop(new_home)
