@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from importlib import resources
 
 from alembic import context
 from alembic.operations import MigrationScript
@@ -11,13 +12,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from registry.database import engine_for, ensure_server
+from registry.errors import DatabaseUnavailable
 from registry.models import Base
 from registry.schema import expected_revision
 from registry.settings import load_settings
 
 UPGRADE_LOCK = 0x6C6F6465  # "lode"
-WAIT_FOR_UPGRADE = "600s"
 WAIT_FOR_TABLE = "5s"
+OWNS_THE_TABLES = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'alembic_version'::regclass"
 
 
 def run(connection: Connection) -> None:
@@ -31,13 +33,26 @@ def run(connection: Connection) -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+            _grant(connection)
+
+
+def _grant(connection: Connection) -> None:
+    """Run roles.sql at the newest revision, for roles that came after it. Right after revision 0001 it's a repetition.
+
+    An account that doesn't own the tables can grant nothing, and has had nothing to migrate.
+    """
+    if context.get_context().get_current_revision() != expected_revision():
+        return
+    if connection.scalar(text(OWNS_THE_TABLES)):
+        connection.execute(text(resources.files("registry").joinpath("roles.sql").read_text()))
 
 
 @contextlib.contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
-    """Hold the upgrade lock of this database; a second upgrade waits here, then finds nothing to do."""
-    connection.execute(text(f"SET lock_timeout = '{WAIT_FOR_UPGRADE}'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": UPGRADE_LOCK})
+    """Hold the upgrade lock of this database, or refuse at once: who waited would run what the other one changed."""
+    if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": UPGRADE_LOCK}):
+        connection.rollback()
+        raise DatabaseUnavailable("another upgrade of this database runs: wait until it has ended, then try again")
     connection.execute(text(f"SET lock_timeout = '{WAIT_FOR_TABLE}'"))
     connection.commit()
     try:

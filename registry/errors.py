@@ -4,7 +4,8 @@ LodeError
 ├── SettingsError            a setting is missing or contradicts another
 ├── DatabaseError
 │   ├── DatabaseUnavailable  no server answers
-│   └── SchemaOutdated       the schema is older or newer than the code
+│   ├── SchemaOutdated       the schema is older or newer than the code
+│   └── BackupError          a backup can't be written, read or restored here
 ├── BadRecord                one record of an import can't be stored; the others can
 ├── ProviderError            a server on the net doesn't answer, or not with what was asked for
 ├── FilterError              a filter can't be understood
@@ -39,6 +40,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaOutdated(DatabaseError):
     """The database's schema isn't the one that this code expects: run `lode init`."""
+
+
+class BackupError(DatabaseError):
+    """A backup can't be written, read or restored here; the database is as it was."""
 
 
 class BadRecord(LodeError):

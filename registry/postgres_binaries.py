@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,7 @@ class Binaries:
         return self.folder / "initdb"
 
     def major(self) -> int:
-        text = subprocess.run([self.postgres, "--version"], capture_output=True, text=True, check=True).stdout
-        found = re.search(r"(\d+)[.\w]*", text)
-        if found is None:
-            raise DatabaseUnavailable(f"{self.postgres} doesn't say its version: {text!r}")
-        return int(found[1])
+        return major_of(self.postgres)
 
     def check_version(self, data: Path) -> None:
         """Raises DatabaseUnavailable when the cluster in `data` was made by another major version."""
@@ -42,7 +39,8 @@ class Binaries:
         if made_by != ours:
             raise DatabaseUnavailable(
                 f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are {ours}: "
-                f"set LODE_PG_BIN to binaries of version {made_by}"
+                f"set LODE_PG_BIN to binaries of version {made_by}; to change over, `lode backup` with them and "
+                f"`lode restore` into a new LODE_HOME without"
             )
 
 
@@ -58,6 +56,47 @@ def find_binaries(folder: Path | None = None) -> Binaries:
     if folder is not None and binaries.major() < OLDEST:
         raise DatabaseUnavailable(f"{folder} holds PostgreSQL {binaries.major()}, we need {OLDEST} or newer")
     return binaries
+
+
+def major_of(program: Path) -> int:
+    """The major version that a program of PostgreSQL says it is of."""
+    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)[.\w]*", text)
+    if found is None:
+        raise DatabaseUnavailable(f"{program} doesn't say its version: {text!r}")
+    return int(found[1])
+
+
+def find_client(name: str, server: int, folder: Path | None = None) -> Path:
+    """`pg_dump` or `pg_restore`: in `folder`, on PATH or in the wheel, the oldest that is as new as the server.
+
+    The oldest, since a newer one may write settings that the server doesn't know. `server` is its major version.
+    Raises DatabaseUnavailable, with what to install.
+    """
+    found = {major_of(program): program for program in _clients(name, folder)}
+    fitting = [major for major in found if major >= server]
+    if not fitting:
+        raise DatabaseUnavailable(
+            f"the server is PostgreSQL {server} and no {name} here is as new ({_listed(found)}): "
+            f"install postgresql-client-{server}, or set LODE_PG_BIN to the folder that holds it"
+        )
+    return found[min(fitting)]
+
+
+def _clients(name: str, folder: Path | None) -> list[Path]:
+    """Those that exist, the preferred one last."""
+    with_path = shutil.which(name)
+    wheel = importlib.util.find_spec(WHEEL)
+    places = [
+        *([_wheel_folder() / name] if wheel else []),
+        *([Path(with_path)] if with_path else []),
+        *([folder / name] if folder else []),
+    ]
+    return [program for program in places if program.is_file()]
+
+
+def _listed(found: dict[int, Path]) -> str:
+    return ", ".join(f"{program} is {major}" for major, program in found.items()) or "there is none"
 
 
 def _wheel_folder() -> Path:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema to `revision`, in one transaction. Waits for another upgrade of the same database.
+    """Bring the schema to `revision`, in one transaction; at the newest one, renew the grants of roles.sql.
 
-    Raises DatabaseUnavailable when a lock can't be had in time or the account may not do it, SchemaOutdated when the
-    schema is at a revision that this code doesn't have: nothing is changed then.
+    Raises DatabaseUnavailable when another upgrade of the database runs, a lock can't be had in time or the account
+    may not do it, SchemaOutdated when the schema is at a revision that this code doesn't have: nothing is changed then.
     """
     from alembic import command
     from alembic.util import CommandError
@@ -42,7 +42,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         ) from error
     except OperationalError as error:
         raise DatabaseUnavailable(
-            f"the schema wasn't upgraded: {error.orig}; stop the daemons and try again"
+            f"the schema wasn't upgraded: {str(error.orig).splitlines()[0]}; stop the daemons and try again"
         ) from error
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from registry.database import engine_for
@@ -17,6 +19,8 @@ from registry.models import Base
 from registry.schema import alembic_config, check_schema, expected_revision, schema_revision, upgrade
 from tests.docs.salts import salts
 from tests.registry.accounts import account, go_down
+
+READER_READS = text("SELECT has_table_privilege('lode_reader', 'structure', 'SELECT')")
 
 
 def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
@@ -71,13 +75,70 @@ def test_down_to_nothing_and_up_again_with_rows(engine: Engine) -> None:
         salts(session)
 
 
-def test_two_upgrades_at_once_make_one_schema(empty_database: str) -> None:
+def test_a_second_upgrade_at_once_is_refused_not_queued(empty_database: str) -> None:
+    """The first one stands still in the midst of its work, as on a table that somebody holds."""
     code = "import sys; from registry import database, schema; schema.upgrade(database.engine_for(sys.argv[1]))"
-    upgrades = [subprocess.Popen([sys.executable, "-c", code, empty_database]) for _ in range(2)]
-    assert [process.wait() for process in upgrades] == [0, 0]
     engine = engine_for(empty_database)
+    with engine.connect() as holder:
+        holder.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+        holder.commit()
+        holder.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+        first = subprocess.Popen([sys.executable, "-c", code, empty_database])
+        wait_for_lock(holder)
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="another upgrade of this database runs"):
+            upgrade(engine)
+        assert time.monotonic() - began < 1.5
+        holder.rollback()
+    assert first.wait() == 0
     check_schema(engine)
     engine.dispose()
+
+
+def wait_for_lock(connection: Connection) -> None:
+    """Until somebody waits for the table that this connection holds."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'alembic_version'::regclass")
+    deadline = time.monotonic() + 60
+    while not connection.scalar(waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_table_locked_by_another_session_is_given_up_on_and_nothing_is_changed(engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        salts(session)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE prediction OWNER TO CURRENT_USER"))
+        connection.execute(text("REVOKE SELECT ON structure FROM lode_reader"))
+    with engine.connect() as other:
+        other.execute(text("LOCK TABLE prediction IN ROW EXCLUSIVE MODE"))
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match=r"lock timeout; stop the daemons"):
+            upgrade(engine)
+        assert time.monotonic() - began < 10
+        with pytest.raises(OperationalError, match="lock timeout"):
+            go_down(engine)
+        assert not other.scalar(READER_READS)
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(READER_READS)
+        assert connection.scalar(text("SELECT count(*) > 0 FROM prediction"))
+
+
+def test_grants_are_renewed_where_there_is_nothing_to_migrate(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("REVOKE SELECT ON structure FROM lode_reader"))
+        assert not connection.scalar(READER_READS)
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(READER_READS)
+
+
+def test_an_account_without_the_tables_finds_nothing_to_migrate(postgres_server: str, engine: Engine) -> None:
+    with account(postgres_server, "IN ROLE lode_reader") as theirs:
+        reader = engine_for(theirs(engine.url.render_as_string(hide_password=False)))
+        upgrade(reader)
+        reader.dispose()
 
 
 def test_an_upgrade_gives_up_on_a_locked_table_and_can_be_repeated(empty_database: str) -> None:

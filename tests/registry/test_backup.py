@@ -1,0 +1,244 @@
+"""Backups of a filled registry, restored elsewhere; and all that isn't one."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.orm import Session
+
+from registry import embedded
+from registry.backup import backup, count_rows, restore, seal
+from registry.database import engine_for
+from registry.errors import BackupError, DatabaseUnavailable
+from registry.postgres_binaries import Binaries, find_binaries, find_client
+from registry.schema import schema_revision, upgrade
+from tests import factories as make
+from tests.conftest import TEMPLATE, NewDatabase, _system_binaries
+from tests.docs.salts import salts
+
+
+@pytest.fixture(scope="module")
+def filled(new_database: NewDatabase) -> Iterator[str]:
+    """A registry with rows; its URL."""
+    with new_database() as url:
+        engine = engine_for(url)
+        with Session(engine) as session, session.begin():
+            told = salts(session)
+            make.work(session)
+            make.worker(session)
+            rock = told.rows["rock salt"]
+            make.property_of(session, rock, "band_gap", 5.0, "measured")
+            make.family_member(session, rock, "family")
+            make.structure(session, "LiF", external_ids={"mp": "mp-1"})
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="module")
+def file(filled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("backup") / "registry.lode"
+    assert backup(filled, made) == made.stat().st_size
+    return made
+
+
+def contents(url: str) -> dict[str, Any]:
+    """Every row of every table, as text in order, and where the sequences stand."""
+    engine = engine_for(url)
+    with engine.connect() as connection:
+        found: dict[str, Any] = {
+            name: connection.scalars(text(f'SELECT t::text FROM "{name}" t ORDER BY 1')).all()
+            for name in count_rows(connection)
+        }
+        sequences = "SELECT sequencename, last_value FROM pg_sequences ORDER BY 1"
+        found["sequences"] = [tuple(row) for row in connection.execute(text(sequences))]
+    engine.dispose()
+    return found
+
+
+@pytest.fixture(params=["template1", TEMPLATE], ids=["without tables", "fresh from init"])
+def target(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[str]:
+    with new_database(request.param) as url:
+        yield url
+
+
+def test_a_restored_registry_is_equal_row_for_row_and_goes_on(filled: str, file: Path, target: str) -> None:
+    counts = restore(target, file)
+    assert contents(target) == contents(filled)
+    assert counts["structure"] > 5
+    engine = engine_for(target)
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT has_table_privilege('lode_reader', 'structure', 'SELECT')"))
+        assert connection.scalar(text("SELECT has_table_privilege('lode_worker', 'work', 'DELETE')"))
+        assert connection.scalar(text("SELECT reltuples > 0 FROM pg_class WHERE relname = 'structure'"))
+    with Session(engine) as session, session.begin():
+        highest = session.scalar(text("SELECT max(id) FROM structure")) or 0
+        assert make.structure(session, "CsCl").id > highest
+    engine.dispose()
+
+
+def test_a_registry_with_rows_is_left_alone_and_named(filled: str, file: Path) -> None:
+    before = contents(filled)
+    with pytest.raises(BackupError, match=r"isn't empty .*\d+ in structure"):
+        restore(filled, file)
+    assert contents(filled) == before
+
+
+def test_a_database_of_somebody_else_is_left_alone(empty_database: str, file: Path) -> None:
+    engine = engine_for(empty_database)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE invoice (id int)"))
+    with pytest.raises(BackupError, match=r"isn't empty \(table invoice"):
+        restore(empty_database, file)
+    engine.dispose()
+
+
+def test_a_file_is_private_and_never_overwritten_unasked(filled: str, file: Path) -> None:
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(BackupError, match="exists: give another name, or --replace"):
+        backup(filled, file)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    assert not list(file.parent.glob("*.draft"))
+
+
+def test_a_backup_replaces_its_forerunner_when_told(filled: str, tmp_path: Path) -> None:
+    (tmp_path / "daily").write_text("old")
+    backup(filled, tmp_path / "daily", replace=True)
+    assert (tmp_path / "daily").read_bytes().startswith(b"PGDMP")
+
+
+@pytest.mark.parametrize("garbage", [b"", b"PGDMP", b"PGDMP" + bytes(500), b"SELECT 1;\n", bytes(range(256))])
+def test_garbage_is_refused_and_changes_nothing(target: str, tmp_path: Path, garbage: bytes) -> None:
+    (tmp_path / "file").write_bytes(garbage)
+    refuses(target, tmp_path / "file")
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_truncated_file_is_refused_and_changes_nothing(target: str, tmp_path: Path, file: Path, part: float) -> None:
+    whole = file.read_bytes()
+    (tmp_path / "file").write_bytes(whole[: int(len(whole) * part)])
+    refuses(target, tmp_path / "file")
+
+
+def refuses(target: str, file: Path) -> None:
+    before = contents(target)
+    with pytest.raises(BackupError) as refused:
+        restore(target, file)
+    assert "\n" not in str(refused.value)
+    assert contents(target) == before
+
+
+def test_no_file_is_said(empty_database: str, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="can't be read: No such file"):
+        restore(empty_database, tmp_path / "nowhere")
+
+
+def test_a_backup_of_a_newer_schema_is_refused(engine: Engine, empty_database: str, tmp_path: Path) -> None:
+    """Written by a pg_dump of its own: `lode backup` doesn't speak to a schema that it doesn't know."""
+    url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    dump(url, tmp_path / "newer")
+    with pytest.raises(BackupError, match="holds schema 9999, newer than this code"):
+        restore(empty_database, tmp_path / "newer")
+    empty = engine_for(empty_database)
+    assert schema_revision(empty) is None
+    empty.dispose()
+
+
+def test_a_dump_of_something_else_is_refused(new_database: NewDatabase, empty_database: str, tmp_path: Path) -> None:
+    with new_database("template1") as other:
+        dump(other, tmp_path / "other")
+    with pytest.raises(BackupError, match="of no registry"):
+        restore(empty_database, tmp_path / "other")
+
+
+def dump(url: str, file: Path) -> None:
+    engine = engine_for(url)
+    with engine.connect() as connection:
+        major = connection.scalar(text("SELECT current_setting('server_version_num')::int / 10000"))
+    engine.dispose()
+    subprocess.run([find_client("pg_dump", int(major or 0)), "-Fc", f"--file={file}", url], check=True)
+    seal(file)
+
+
+def test_a_client_as_new_as_the_server_is_asked_for() -> None:
+    with pytest.raises(DatabaseUnavailable, match="install postgresql-client-99, or set LODE_PG_BIN"):
+        find_client("pg_dump", 99)
+
+
+CODE = "import sys, pathlib; from registry.backup import backup; backup(sys.argv[1], pathlib.Path(sys.argv[2]))"
+
+
+def test_a_killed_backup_leaves_no_half_file_and_shows_no_password(filled: str, tmp_path: Path) -> None:
+    """pg_dump is held at a locked table; it loses its caller there."""
+    engine = engine_for(filled)
+    with engine.connect() as holder:
+        holder.execute(text("LOCK TABLE structure IN ACCESS EXCLUSIVE MODE"))
+        caller = subprocess.Popen([sys.executable, "-c", CODE, filled, str(tmp_path / "file")])
+        dumper = child_of(caller)
+        assert str(engine.url.password) not in " ".join(dumper.cmdline())
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+        with pytest.raises(BackupError, match="another backup writes"):
+            backup(filled, tmp_path / "file")
+        dumper.kill()
+        psutil.wait_procs([dumper], timeout=20)
+        assert not (tmp_path / "file").exists()
+    assert backup(filled, tmp_path / "file") > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    engine.dispose()
+
+
+def child_of(caller: subprocess.Popen[bytes]) -> psutil.Process:
+    """The pg_dump that the caller starts."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and caller.poll() is None:
+        for process in psutil.Process(caller.pid).children():
+            if "--format=custom" in process.cmdline():  # it's asked for its version before
+                return process
+        time.sleep(0.02)
+    raise AssertionError("no pg_dump was started")
+
+
+def test_a_backup_changes_over_to_a_newer_postgresql(test_homes: Path, tmp_path: Path) -> None:
+    """The older one is that of PATH, the newer one the wheel's."""
+    older = _system_binaries()
+    if Binaries(older).major() >= find_binaries().major():
+        pytest.skip("the postgres on PATH is no older than the wheel's")
+    old_home, new_home = test_homes / "older", test_homes / "newer"
+    old = embedded.start(old_home, bin_dir=older, durable=False)
+    engine = engine_for(old)
+    upgrade(engine)
+    with Session(engine) as session, session.begin():
+        salts(session)
+    engine.dispose()
+    backup(old, tmp_path / "file", bin_dir=older)
+    before = contents(old)
+    embedded.stop(old_home)
+    with pytest.raises(DatabaseUnavailable, match="to change over, `lode backup`"):
+        embedded.start(old_home)
+    new = embedded.start(new_home, durable=False)
+    restore(new, tmp_path / "file")
+    assert contents(new) == before
+    backup(new, tmp_path / "newer")
+    old = embedded.start(old_home, bin_dir=older, durable=False)
+    with psycopg.connect(old, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE empty")
+    with pytest.raises(BackupError, match=r"was made by PostgreSQL \d+, this server is"):
+        restore(make_url(old).set(database="empty").render_as_string(hide_password=False), tmp_path / "newer")
+    assert contents(old) == before
+    embedded.stop(old_home)
+    embedded.stop(new_home)
