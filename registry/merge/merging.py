@@ -57,6 +57,7 @@ def merge(ours_url: str, theirs_url: str, progress: Progress, *, dry_run: bool =
 @contextmanager
 def _alone(ours: Connection) -> Iterator[None]:
     """No import and no other merge meanwhile; the lock is that of `begin_import`, held over many commits."""
+    ours.prepare_threshold = None  # plans for the few rows of a first batch, and for tables that are made anew
     ours.execute("SET idle_in_transaction_session_timeout = 0")
     ours.execute("SELECT pg_advisory_lock(%s)", [IMPORT_LOCK])
     ours.commit()
@@ -148,6 +149,8 @@ class _Merger:
             self._do(
                 "INSERT INTO {map} SELECT it.id, min(ours.id) FROM it JOIN {table} AS ours ON {same} GROUP BY it.id"
             )
+        if self._table.refresh:
+            self._do(self._table.refresh)
         if name == "structure":
             self._report.twins += link_twins(self._ours, self._fresh)
         self._report.add(name, read, new)

@@ -21,6 +21,7 @@ class MergedTable:
     refs: column -> the table whose id it holds
     same: SQL, true where `ours` (a stored row) and `it` (an arriving one, its ids translated) are one and the same
     values: column -> SQL to store instead of what `it` says
+    refresh: SQL for what may have gone on in a row since it was merged first
     key: the integer column that batches are cut by
     """
 
@@ -28,6 +29,7 @@ class MergedTable:
     same: str
     refs: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
+    refresh: str = ""
     key: str = "id"
     batch: int = BATCH
 
@@ -136,6 +138,7 @@ TABLES = (
         _equal("campaign_id", "started_at"),
         {"campaign_id": "campaign"},
         {"number": _ROUND_NUMBER},
+        "UPDATE {table} AS ours SET finished_at = it.finished_at FROM it WHERE {same} AND ours.finished_at IS NULL",
         batch=1,
     ),
     MergedTable(
