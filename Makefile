@@ -59,9 +59,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A test fails while the committed page differs from what this writes: tests/registry/test_schema_page.py.
+# A test fails while a committed page differs from what this writes: tests/registry/test_schema_page.py, test_filters_page.py.
 docs: .venv/installed
 	$(BIN)/python -m registry.schema_page docs/schema.md
+	$(BIN)/python -m registry.filters_page docs/filters.md
 
 bench-%: .venv/installed
 	$(BIN)/python -m benchmarks.$*

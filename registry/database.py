@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from psycopg.errors import ReadOnlySqlTransaction
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import embedded
-from registry.errors import DatabaseUnavailable
+from registry.errors import DatabaseError, DatabaseUnavailable
 from registry.schema import check_schema
 from registry.settings import Settings
 
@@ -47,7 +48,7 @@ def connect(settings: Settings, application: str = "lode") -> Engine:
 
 def engine_for(url: str, application: str = "lode") -> Engine:
     """A lazy engine: nothing is connected yet. `application` shows in pg_stat_activity."""
-    return create_engine(
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         connect_args={
@@ -56,6 +57,14 @@ def engine_for(url: str, application: str = "lode") -> Engine:
             "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s -c timezone=UTC",
         },
     )
+    event.listen(engine, "handle_error", _refuse_writes)
+    return engine
+
+
+def _refuse_writes(context: ExceptionContext) -> None:
+    """One line for whoever writes to a replica. Raises DatabaseError."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        raise DatabaseError("this PostgreSQL only reads, as replicas do: name the one that writes")
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:

@@ -6,6 +6,7 @@ LodeError
 │   ├── DatabaseUnavailable  no server answers
 │   └── SchemaOutdated       the schema is older or newer than the code
 ├── BadRecord                one record of an import can't be stored; the others can
+├── ProviderError            a server on the net doesn't answer, or not with what was asked for
 ├── FilterError              a filter can't be understood
 ├── HullError
 │   ├── MissingReference     a chemical system lacks an elemental reference
@@ -47,6 +48,10 @@ class BadRecord(LodeError):
         super().__init__(f"{record}: {reason}")
         self.record = record
         self.reason = reason
+
+
+class ProviderError(LodeError):
+    """A server on the net doesn't answer, or not with what was asked for."""
 
 
 class FilterError(LodeError):

@@ -230,7 +230,7 @@ def import_file(
     """
     begin_import(session)
     with session.begin_nested() as savepoint:
-        level_id = _level_id(session, level) if level else None
+        level_id = level_id_of(session, level) if level else None
         digest = reading.digest(path)
         if digest is not None:
             _refuse_second_time(session, path, digest, level_id)
@@ -253,7 +253,7 @@ def _counts(report: ImportReport) -> dict[str, object]:
     return {**counted(report), "refused": len(report.refused)}
 
 
-def _level_id(session: Session, name: str) -> int:
+def level_id_of(session: Session, name: str) -> int:
     """A level of imported energies, made where it is missing. Raises LevelMismatch for one that is computed here."""
     if name in shipped_levels():
         raise LevelMismatch(

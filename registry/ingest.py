@@ -9,17 +9,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
+from registry import bulk
 from registry.crystal import Crystal
 from registry.errors import LodeError
+from registry.families import put_into_families
 from registry.identity.composition import Composition
 from registry.identity.duplicates import Identity
 from registry.identity.prototype import Prototype
-from registry.models import Base, ExternalId, Source, Structure
 from registry.models import Composition as CompositionRow
+from registry.models import ExternalId, Source, Structure
 from registry.models import Prototype as PrototypeRow
 from registry.states import Origin
 
@@ -84,11 +86,12 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     prototypes = _prototype_ids(session, [record.identity.prototype for record in records])
     rows = [_row(record, compositions, prototypes) for record in records]
     unique = {row["public_id"]: row for row in rows}
-    insertion = insert(Structure).on_conflict_do_nothing().returning(Structure.public_id)
-    new = set(session.scalars(insertion, list(unique.values())))
-    ids = structure_ids(session, unique)
-    stored = [_stored(row["public_id"], ids, new) for row in rows]
+    added = bulk.add_missing(session, Structure, "public_id", list(unique.values()))
+    new = set(added.new)
+    stored = [_stored(row["public_id"], added.ids, new) for row in rows]
     _store_external_ids(session, records, stored)
+    fresh = [(place.id, one) for one, place in zip(records, stored, strict=True) if place.new]
+    put_into_families(session, {key: one.identity.crystal for key, one in fresh if one.origin != Origin.RELAXED})
     return stored
 
 
@@ -141,7 +144,7 @@ def crystals(session: Session, ids: Iterable[int]) -> dict[int, Crystal]:
 
 def structure_ids(session: Session, public_ids: Iterable[str]) -> dict[str, int]:
     """Public id -> id of the stored ones."""
-    return _ids(session, Structure.public_id, Structure.id, list(public_ids))
+    return bulk.ids_by(session, Structure, "public_id", list(public_ids))
 
 
 def _composition(record: NewStructure) -> Composition:
@@ -149,13 +152,11 @@ def _composition(record: NewStructure) -> Composition:
 
 
 def _composition_ids(session: Session, compositions: set[Composition]) -> dict[str, int]:
-    rows = [_composition_row(composition) for composition in sorted(compositions, key=lambda one: one.reduced_formula)]
-    _insert_missing(session, CompositionRow, rows)
-    formulas = [row["reduced_formula"] for row in rows]
-    return _ids(session, CompositionRow.reduced_formula, CompositionRow.id, formulas)
+    rows = [composition_row(composition) for composition in sorted(compositions, key=lambda one: one.reduced_formula)]
+    return bulk.add_missing(session, CompositionRow, "reduced_formula", rows).ids
 
 
-def _composition_row(composition: Composition) -> dict[str, Any]:
+def composition_row(composition: Composition) -> dict[str, Any]:
     from registry.identity.composition import ATOMIC_NUMBERS
 
     return {
@@ -170,9 +171,9 @@ def _composition_row(composition: Composition) -> dict[str, Any]:
 
 def _prototype_ids(session: Session, prototypes: Sequence[Prototype | None]) -> dict[str, int]:
     known = {prototype.label: prototype for prototype in prototypes if prototype is not None}
-    rows = [_prototype_row(known[label]) for label in sorted(known)]
-    _insert_missing(session, PrototypeRow, rows)
-    return _ids(session, PrototypeRow.label, PrototypeRow.id, list(known))
+    return bulk.add_missing(
+        session, PrototypeRow, "label", [_prototype_row(known[label]) for label in sorted(known)]
+    ).ids
 
 
 def _prototype_row(prototype: Prototype) -> dict[str, Any]:
@@ -207,17 +208,5 @@ def _store_external_ids(session: Session, records: Sequence[NewStructure], store
         for record, place in zip(records, stored, strict=True)
         for scheme, value in record.external_ids.items()
     ]
-    _insert_missing(session, ExternalId, rows)
-
-
-def _insert_missing(session: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
     if rows:
-        assert isinstance(model.__table__, Table)
-        session.execute(insert(model.__table__).on_conflict_do_nothing(), rows)
-
-
-def _ids(
-    session: Session, name: InstrumentedAttribute[str], key: InstrumentedAttribute[int], names: Sequence[str]
-) -> dict[str, int]:
-    rows = session.execute(select(name, key).where(name.in_(list(names))))
-    return {row[0]: row[1] for row in rows}
+        session.execute(insert(ExternalId).on_conflict_do_nothing(), rows)

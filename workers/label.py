@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from registry import queue
+from registry import bulk, queue
 from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure, LeaseLost, MissingExtra
 from registry.hull.levels import Correction, Level
@@ -141,8 +141,7 @@ def write_label(
     )
     session.add(calculation)
     session.flush()
-    if label.frames:
-        session.execute(insert(Frame), [_frame(job, calculation.id, *one) for one in enumerate(label.frames)])
+    bulk.copy(session, Frame, [_frame(job, calculation.id, *one) for one in enumerate(label.frames)])
     if twin is not None and final.new and twin[0] != final.id:
         session.add(Duplicate(structure_id=final.id, same_as_id=twin[0], rule=twin[1]))
     queue.ring(session)

@@ -23,6 +23,7 @@ TEXT = ("extxyz", "json", "entries")
 @click.command()
 @click.option("--format", "format_", required=True, type=click.Choice(FORMATS))
 @click.option("--out", required=True, help="The file; - writes text to the standard output.")
+@click.option("--partitioned", is_flag=True, help="parquet as a folder of files, for DuckDB and Spark.")
 @click.option("--filter", "filter_", default="", help="Which materials.  [default: all]")
 @click.option("--level", help="Level of theory of the energies.")
 @click.option("--relaxed", is_flag=True, help="The structures that the level's calculations ended with.")
@@ -31,6 +32,7 @@ TEXT = ("extxyz", "json", "entries")
 def export(
     format_: str,
     out: str,
+    partitioned: bool,
     filter_: str,
     level: str | None,
     relaxed: bool,
@@ -41,13 +43,16 @@ def export(
 
     Energies come along where a --level is named or the filter asks about one. entries are the relaxed structures with
     an energy that may stand on a hull. text in a file whose name ends in .gz is packed.
-    Rows of non-commercial sources stay here unless the source is named.
+    Rows of non-commercial sources stay here unless the source is named. --partitioned makes a new folder, a part for
+    each number of elements, with every field that can be asked for.
     """
     from registry.exporters.materials import Wanted
 
     if out == "-" and (format_ not in TEXT or as_json):
         raise click.UsageError("the standard output takes text alone: name a file with --out")
-    report = _export(Wanted(format_, filter_, level, relaxed, frozenset(sources)), out)
+    if partitioned and format_ != "parquet":
+        raise click.UsageError("only parquet can be --partitioned")
+    report = _export(Wanted(format_, filter_, level, relaxed, frozenset(sources), partitioned), out)
     if report.left_out:
         click.echo(f"lode: {_told(report.left_out)}", err=True)
     if as_json:
@@ -64,14 +69,18 @@ def _export(wanted: Wanted, out: str) -> ExportReport:
 
     with Session(open_registry()) as session, progress() as advance:
         return export_materials(
-            session, wanted, _target(out, wanted.format), lambda done, total: advance("exporting", done, total)
+            session, wanted, _target(out, wanted), lambda done, total: advance("exporting", done, total)
         )
 
 
-def _target(out: str, format_: str) -> AbstractContextManager[BinaryIO]:
+def _target(out: str, wanted: Wanted) -> AbstractContextManager[BinaryIO | Path]:
+    if wanted.partitioned:
+        from registry.exporters import dataset
+
+        return dataset.destination(Path(out))
     from registry.exporters.files import destination
 
-    return _standard_output() if out == "-" else destination(Path(out), format_)
+    return _standard_output() if out == "-" else destination(Path(out), wanted.format)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.output import as_json, print_json, progress
+from api.cli.providing import import_provider, provider_options
 
 if TYPE_CHECKING:
+    from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading
     from registry.ingest import SourceTerms
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 @click.command(name="import")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--prototypes", is_flag=True, help="The experimental AFLOW prototypes that ship with pymatgen.")
+@provider_options
 @click.option("--level", help="Keep the energies that the records bring, at this level of their own.")
-@click.option("--source", "source", default="user", show_default=True, help="Where the crystals come from.")
-@click.option("--licence", default="unknown", show_default=True)
-@click.option("--citation", default="", help="Whom to cite for them.")
+@click.option("--source", show_default="the provider, or user", help="Where the crystals come from.")
+@click.option("--licence", show_default="the provider's, or unknown")
+@click.option("--citation", show_default="the provider's, or none", help="Whom to cite for them.")
 @click.option("--non-commercial", is_flag=True, help="The licence forbids commercial use.")
 @click.option("--structures", type=click.Path(path_type=Path), help="Archive or folder of the CIFs of GNoME's table.")
 @click.option("--mp-shifts", is_flag=True, help="These are energies of the Materials Project: shift them to GNoME's.")
@@ -29,10 +32,15 @@ if TYPE_CHECKING:
 def import_(
     files: tuple[Path, ...],
     prototypes: bool,
+    provider: str,
+    filter_: str,
+    chemsys: str,
+    energy: str,
+    limit: int | None,
     level: str | None,
-    source: str,
-    licence: str,
-    citation: str,
+    source: str | None,
+    licence: str | None,
+    citation: str | None,
     non_commercial: bool,
     structures: Path | None,
     mp_shifts: bool,
@@ -40,18 +48,23 @@ def import_(
 ) -> None:
     """Bring crystals in from CIF, POSCAR, extxyz, pymatgen JSON, parquet, ASE databases or GNoME's CSV: FILES.
 
-    Each file is one transaction. A record that can't be stored is named with its reason, and the others go in;
-    the exit code is 1 then.
+    Or from a provider on the net. Each file is one transaction. A record that can't be stored is named with its
+    reason, and the others go in; the exit code is 1 then.
     """
-    from registry.errors import SettingsError
+    from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading, counted
     from registry.ingest import SourceTerms
 
-    if not files and not prototypes:
-        raise SettingsError("nothing to import: name FILES, or --prototypes")
-    terms, reading = SourceTerms(source, licence, citation, non_commercial), Reading(structures, mp_shifts)
+    query = Query(provider, filter_, chemsys, energy, level is not None, non_commercial)
+    reading = Reading(structures, mp_shifts)
+    _refuse_a_mix(query, limit, bool(files or prototypes), reading)
+    terms = SourceTerms(
+        source or "user", licence or SourceTerms.licence, citation or SourceTerms.citation, non_commercial
+    )
     _refuse_contradictions(files, level, terms, reading)
     report, complaints = ImportReport(), 0
+    if provider:
+        report.add(import_provider(query, limit, level, source, licence, citation))
     for path in files:
         complaints += _import_one(path, level, terms, reading, report)
     if prototypes:
@@ -59,6 +72,20 @@ def import_(
     print_json(counted(report)) if as_json else _print(report)
     if report.refused or complaints:
         sys.exit(1)
+
+
+def _refuse_a_mix(query: Query, limit: int | None, local: bool, reading: Reading) -> None:
+    """Raises SettingsError unless either files and prototypes or a provider are asked for."""
+    from registry.errors import SettingsError
+    from registry.imports import PLAIN
+
+    asked = query.filter or query.chemsys or query.energy or limit
+    if query.provider and (local or reading != PLAIN):
+        raise SettingsError("--provider goes alone: import FILES and --prototypes by a command of their own")
+    if asked and not query.provider:
+        raise SettingsError("--filter, --chemsys, --energy and --limit are questions to a --provider: name one")
+    if not local and not query.provider:
+        raise SettingsError("nothing to import: name FILES, a --provider, or --prototypes")
 
 
 def _refuse_contradictions(files: tuple[Path, ...], level: str | None, terms: SourceTerms, reading: Reading) -> None:

@@ -94,7 +94,7 @@ def _code(cause: Exception) -> str:
 
 def _message(cause: Exception) -> str:
     if isinstance(cause, LodeError):
-        return str(cause)
+        return str(cause).encode(errors="replace").decode()  # half a surrogate pair is no JSON
     if isinstance(cause, OperationalError) and "statement timeout" in str(cause.orig):
         return f"the question took longer than {STATEMENT_SECONDS} seconds: narrow the filter"
     number = uuid.uuid4().hex[:8]

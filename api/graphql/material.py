@@ -21,6 +21,7 @@ from api.graphql.types import (
     ExternalId,
     HullState,
     Prediction,
+    Property,
     Selection,
     Structure,
     desk,
@@ -72,6 +73,16 @@ class Way(graphene.ObjectType):
     arguments = GenericScalar()
     probability = graphene.Float()
     rule = graphene.String(description="set where the way led to a crystal that was there already: how it was seen")
+    material = graphene.NonNull(lambda: Material)
+
+    @staticmethod
+    async def resolve_material(row: Row, info: Info) -> Node:
+        return await material(info, row["structure_id"], row["question"])
+
+
+class FamilyMember(graphene.ObjectType):
+    """Another ordered approximant of the same disordered crystal."""
+
     material = graphene.NonNull(lambda: Material)
 
     @staticmethod
@@ -149,6 +160,8 @@ class Material(_Scalars, graphene.ObjectType):  # type: ignore[valid-type, misc]
     children = related(Way, rows.children, "what was made from it")
     lineage = graphene.NonNull(Lineage)
     duplicates = many(Duplicate, rows.duplicates, "stored structures that are the same crystal")
+    family_members = related(FamilyMember, rows.family_members, "other materials of its `family`")
+    properties = many(Property, rows.properties, "what is known beside energies, by every method, the latest first")
 
     @staticmethod
     async def resolve_structure(node: Node, info: Info) -> Row | None:

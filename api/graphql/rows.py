@@ -16,6 +16,7 @@ from registry.models import (
     Composition,
     Duplicate,
     ExternalId,
+    FamilyMember,
     Funnel,
     HullEvent,
     HullState,
@@ -23,9 +24,11 @@ from registry.models import (
     Lineage,
     Model,
     Prediction,
+    Property,
     Prototype,
     Round,
     Selection,
+    Source,
     Structure,
     TrainingSet,
 )
@@ -173,6 +176,24 @@ def duplicates(session: Session, ids: Sequence[int], first: int) -> Grouped:
     link = links.subquery()
     wanted = select(link.c.key, Structure.public_id.label("id"), link.c.rule)
     return _firsts(session, wanted.join(Structure, Structure.id == link.c.other), first, Structure.id)
+
+
+def properties(session: Session, ids: Sequence[int], first: int) -> Grouped:
+    """What is known of the structures beside energies, by name; of several methods the latest comes first."""
+    wanted = select(Property.structure_id.label("key"), *Property.__table__.columns, Source.name.label("source"))
+    wanted = wanted.join(Source, Source.id == Property.source_id).where(Property.structure_id.in_(ids))
+    return _firsts(session, wanted, first, Property.name, Property.id.desc())
+
+
+def family_members(session: Session, ids: Sequence[int], first: int) -> Grouped:
+    """The other ordered approximants of the structures' disordered crystals."""
+    member, other = aliased(FamilyMember), aliased(FamilyMember)
+    wanted = (
+        select(member.structure_id.label("key"), other.structure_id.label("structure_id"))
+        .join(other, other.family_id == member.family_id)
+        .where(member.structure_id.in_(ids), other.structure_id != member.structure_id)
+    )
+    return _firsts(session, wanted, first, other.structure_id)
 
 
 def selections(session: Session, ids: Sequence[int], first: int) -> Grouped:

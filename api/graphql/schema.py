@@ -18,9 +18,8 @@ from sqlalchemy.orm import Session
 from api.graphql import lists, rows
 from api.graphql.material import Material, Node, material
 from api.graphql.rows import Row
-from api.graphql.types import SPACEGROUP, Decomposition, Model, desk, ev_per_atom, listed
-from registry.errors import NotFound
-from registry.models import Campaign, Level, Structure, Worker
+from api.graphql.types import Decomposition, Model, desk, ev_per_atom, listed
+from registry.models import Campaign, Level, Worker
 from registry.models import Model as ModelRow
 from registry.query import materials
 from registry.query.fields import FIELDS
@@ -95,14 +94,14 @@ class HullEntry(graphene.ObjectType):
     id = graphene.NonNull(graphene.ID)
     reduced_formula = graphene.NonNull(graphene.String)
     chemsys = graphene.NonNull(graphene.String)
-    prototype = graphene.String()
-    spacegroup_number = graphene.Int(description=SPACEGROUP)
+    prototype = graphene.String(description=FIELDS["prototype"].explanation)
+    spacegroup_number = graphene.Int(description=FIELDS["spacegroup_number"].explanation)
     external_ids = GenericScalar(description="scheme -> name")
     formation_energy_per_atom = ev_per_atom(FIELDS["formation_energy_per_atom"].description)
     e_above_hull = ev_per_atom(FIELDS["e_above_hull"].description)
     decomposition_energy = ev_per_atom(FIELDS["decomposition_energy"].description)
     phase_separation_energy = ev_per_atom(FIELDS["phase_separation_energy"].description)
-    is_stable = graphene.NonNull(graphene.Boolean)
+    is_stable = graphene.NonNull(graphene.Boolean, description=FIELDS["is_stable"].explanation)
     decomposition = listed(Decomposition)
 
 
@@ -313,10 +312,7 @@ def _materials(session: Session, asked: Row) -> Found:
 
 def _one(session: Session, asked: Row) -> tuple[int, Question]:
     question = materials.ask(session, Filter(as_of=asked.get("as_of")), asked.get("level"))
-    structure_id = session.scalar(select(Structure.id).where(Structure.public_id == asked["id"]))
-    if structure_id is None:
-        raise NotFound(f"there is no structure '{asked['id'][:80]}'")
-    return structure_id, question
+    return materials.structure_id(session, asked["id"]), question
 
 
 def _hull(

@@ -57,16 +57,29 @@ class Duplicate(graphene.ObjectType):
     rule = graphene.NonNull(graphene.String, description="how it was seen")
 
 
+class Property(graphene.ObjectType):
+    """What is known of a crystal beside its energies, by one method: a number with its unit, or words."""
+
+    name = graphene.NonNull(graphene.String, description="band_gap, dimensionality, ...")
+    value = graphene.Float()
+    words = graphene.String()
+    unit = graphene.NonNull(graphene.String, description="eV, angstrom^3, ...; 1 for counts and words")
+    method = graphene.NonNull(graphene.String)
+    source = graphene.NonNull(graphene.String)
+    provenance = GenericScalar(description="settings, code, what else matters")
+    created_at = graphene.NonNull(graphene.DateTime)
+
+
 class Structure(graphene.ObjectType):
     """The arrays of a crystal."""
 
     id = graphene.NonNull(graphene.ID)
     reduced_formula = graphene.NonNull(graphene.String)
     origin = graphene.NonNull(graphene.String, description="imported, generated or relaxed")
-    prototype = graphene.String()
+    prototype = graphene.String(description="structure type of these arrays, in AFLOW's form")
     spacegroup_number = graphene.Int(description=SPACEGROUP)
-    nsites = graphene.NonNull(graphene.Int)
-    volume = graphene.NonNull(graphene.Float, description="cubic angstrom")
+    nsites = graphene.NonNull(graphene.Int, description=FIELDS["nsites"].explanation)
+    volume = graphene.NonNull(graphene.Float, description=FIELDS["volume"].explanation)
     lattice = graphene.NonNull(graphene.List(graphene.List(graphene.Float)), description="vectors as rows, angstrom")
     species = graphene.NonNull(graphene.List(graphene.String), description="element of each site")
     frac_coords = graphene.NonNull(graphene.List(graphene.List(graphene.Float)), description="fractional coordinates")

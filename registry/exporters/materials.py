@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, RowMapping, Select, func, not_, or_, select
@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 """Is told how many records are done, of how many."""
 
 BATCH = 500
+FIELD = "field "
+"""Before the names of columns that hold a field of the query language."""
 
 OF_A_LEVEL = {"hull_state", "level", "prediction", "selection", "prototype"}
 """Tables whose fields mean something only at a level; a prototype is that of the relaxed crystal."""
@@ -57,6 +59,7 @@ class Wanted:
     level: where energies come from; without it they stay, unless the filter asks about a level's fields
     relaxed: the structures that calculations at the level ended with, instead of those that they began with
     non_commercial: names of sources whose licence forbids commercial use, and that are to come along all the same
+    partitioned: parquet as the folder that registry/exporters/dataset.py writes
     """
 
     format: str
@@ -64,6 +67,7 @@ class Wanted:
     level: str | None = None
     relaxed: bool = False
     non_commercial: frozenset[str] = frozenset()
+    partitioned: bool = False
 
     @property
     def entries(self) -> bool:
@@ -83,10 +87,10 @@ class ExportReport:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def export(
-    session: Session, wanted: Wanted, target: AbstractContextManager[BinaryIO], progress: Progress
-) -> ExportReport:
-    """Write materials, in the order in which they came in. `target` is opened when the question is understood.
+def export(session: Session, wanted: Wanted, target: AbstractContextManager[Any], progress: Progress) -> ExportReport:
+    """Write materials, in the order in which they came in, or in that of the partitions.
+
+    `target`, an open file or the path of a folder, is entered when the question is understood.
 
     Raises FilterError, NotFound, and what the target raises.
     """
@@ -95,8 +99,16 @@ def export(
     allowed, left_out = _counts(session, question, wanted)
     records = _records(session, question, wanted)
     with target as sink:
-        exported = writer(wanted.format)(_told(records, allowed, progress), sink)
+        exported = _writer(wanted)(_told(records, allowed, progress), sink)
     return ExportReport(exported, left_out)
+
+
+def _writer(wanted: Wanted) -> Callable[[Iterable[ExportedRecord], Any], int]:
+    if not wanted.partitioned:
+        return writer(wanted.format)
+    from registry.exporters import dataset
+
+    return dataset.write
 
 
 def understood(session: Session, wanted: Wanted) -> Question:
@@ -139,11 +151,19 @@ def _matching(question: Question, wanted: Wanted, tables: set[str], *columns: Co
 def _records(session: Session, question: Question, wanted: Wanted) -> Iterator[ExportedRecord]:
     """Through a cursor on the server: no more than a batch is here at a time."""
     columns = _columns(wanted.final, question.level_id is not None)
+    asked = FIELDS.values() if wanted.partitioned else ()
+    columns += [sql.column_of(one).label(FIELD + one.name) for one in asked]
+    tables = {"composition", "source", *(one.table for one in asked)}
     free = or_(not_(Source.non_commercial), Source.name.in_(wanted.non_commercial))
-    found = _matching(question, wanted, {"composition", "source"}, *columns).where(free).order_by(Structure.id)
+    found = _matching(question, wanted, tables, *columns).where(free).order_by(*_order(wanted))
     with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
         for row in rows.mappings():
             yield _record(row, question)
+
+
+def _order(wanted: Wanted) -> tuple[Column, ...]:
+    partition = (Composition.nelements.expression, Composition.chemsys.expression) if wanted.partitioned else ()
+    return (*partition, Structure.id.expression)
 
 
 def _columns(final: bool, at_a_level: bool) -> list[Column]:
@@ -170,6 +190,7 @@ def _record(row: RowMapping, question: Question) -> ExportedRecord:
         metadata=row["metadata"],
         relaxed_from=row["material"] if row["material"] != row["public_id"] else None,
         energy=_energy(row, question) if row.get("total") is not None else None,
+        fields={name.removeprefix(FIELD): value for name, value in row.items() if name.startswith(FIELD)},
         **{name: row[name] for name in PROVENANCE},
     )
 

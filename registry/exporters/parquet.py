@@ -64,12 +64,13 @@ def write(records: Iterable[ExportedRecord], sink: BinaryIO) -> int:
 
 def _batches(records: Iterator[ExportedRecord]) -> Iterator[pa.RecordBatch]:
     while batch := list(islice(records, BATCH)):
-        rows = [_row(record) for record in batch]
-        columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in COLUMNS.items()}
+        rows = [row(record) for record in batch]
+        columns = {name: pa.array([one.get(name) for one in rows], kind) for name, kind in COLUMNS.items()}
         yield pa.record_batch(columns, schema=SCHEMA)
 
 
-def _row(record: ExportedRecord) -> dict[str, Any]:
+def row(record: ExportedRecord) -> dict[str, Any]:
+    """The columns of a record; what is unknown isn't there."""
     crystal = record.crystal
     return {
         **{name: as_json(value) if isinstance(value, Mapping) else value for name, value in facts(record).items()},

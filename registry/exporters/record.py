@@ -37,7 +37,10 @@ class ExportedEnergy:
 
 @dataclass(frozen=True, eq=False)
 class ExportedRecord:
-    """One material. `public_id` is that of these arrays; `relaxed_from` the material's, where they are another's."""
+    """One material. `public_id` is that of these arrays; `relaxed_from` the material's, where they are another's.
+
+    fields: those of registry/query/fields.py, for the format that has a column of each; {} for the others
+    """
 
     crystal: Crystal
     public_id: str
@@ -49,6 +52,7 @@ class ExportedRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     relaxed_from: str | None = None
     energy: ExportedEnergy | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def facts(record: ExportedRecord) -> dict[str, Any]:

@@ -10,17 +10,16 @@ systems are solved from small to large: a phase that is not stable in its own sy
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from registry.compiled import entry_point, inner
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 STABILITY_TOLERANCE = 1e-9
 """eV/atom: the lowest entry of a composition is stable when it lies no higher than this above its competitors."""
@@ -29,26 +28,6 @@ PRICE_TOLERANCE = 1e-12
 PIVOT_TOLERANCE = 1e-10
 DANTZIG_STEPS = 200
 STEP_LIMIT = 20_000
-
-
-def _entry_point(kernel: Kernel) -> Kernel:
-    """Compiled at the first call and cached in NUMBA_CACHE_DIR, beside the source, or in the user's cache.
-
-    Where none of the three can be written, numba refuses to decorate; then every process compiles for itself.
-    """
-    njit: Any = numba.njit
-    try:
-        compiled: Kernel = njit(cache=True, nogil=True, error_model="numpy")(kernel)
-    except RuntimeError:
-        compiled = njit(nogil=True, error_model="numpy")(kernel)
-    return compiled
-
-
-def _inner(kernel: Kernel) -> Kernel:
-    """A kernel that only kernels call: compiled without wrappers for Python, which is most of the compiler's time."""
-    njit: Any = numba.njit  # its annotations don't know the last two options
-    compiled: Kernel = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel)
-    return compiled
 
 
 class Compositions(NamedTuple):
@@ -98,13 +77,13 @@ class Simplex(NamedTuple):
     direction: Floats
 
 
-@_inner
+@inner
 def _slot(high: int, low: int, size: int) -> int:
     mixed = (high * 7046029254386353131 + low) * 3935559000370003845
     return (mixed ^ (mixed >> 29)) & (size - 1)
 
 
-@_entry_point
+@entry_point
 def index_systems(high: Ints, low: Ints) -> Ints:
     """An open hash table of systems; its size is a power of two, -1 marks free slots."""
     size = 16
@@ -119,7 +98,7 @@ def index_systems(high: Ints, low: Ints) -> Ints:
     return table
 
 
-@_inner
+@inner
 def _find(high: int, low: int, phases: Compositions, table: Ints) -> int:
     slot = _slot(high, low, len(table))
     while table[slot] >= 0:
@@ -130,7 +109,7 @@ def _find(high: int, low: int, phases: Compositions, table: Ints) -> int:
     return -1
 
 
-@_inner
+@inner
 def _sort(values: Ints) -> None:
     """Ascending, in place, by insertion: the lists are short, and numba's own sort takes seconds to compile."""
     for i in range(1, len(values)):
@@ -141,7 +120,7 @@ def _sort(values: Ints) -> None:
         values[j] = value
 
 
-@_inner
+@inner
 def _subsystems(elements: Ints, high: int, low: int, phases: Compositions, table: Ints) -> Ints:
     """Every known system within these elements, ascending: by look-up or by scan, whichever is less work."""
     k = len(elements)
@@ -169,7 +148,7 @@ def _subsystems(elements: Ints, high: int, low: int, phases: Compositions, table
     return found[:count]
 
 
-@_inner
+@inner
 def _competitors(elements: Ints, high: int, low: int, phases: Compositions, table: Ints, whole: bool) -> Ints:
     """The phases of a program: elements first, then stable ones in canonical order; `whole`: all of the own system."""
     systems = _subsystems(elements, high, low, phases, table)
@@ -187,7 +166,7 @@ def _competitors(elements: Ints, high: int, low: int, phases: Compositions, tabl
     return chosen[:count]
 
 
-@_inner
+@inner
 def _fill(chosen: Ints, elements: Ints, phases: Compositions) -> Simplex:
     k, m = len(elements), len(chosen)
     row = np.zeros(128, np.int64)
@@ -203,7 +182,7 @@ def _fill(chosen: Ints, elements: Ints, phases: Compositions) -> Simplex:
     )
 
 
-@_inner
+@inner
 def _start(lp: Simplex, target: Floats) -> None:
     for i in range(len(target)):
         lp.basis[i] = i
@@ -212,7 +191,7 @@ def _start(lp: Simplex, target: Floats) -> None:
         lp.shares[i] = target[i]
 
 
-@_inner
+@inner
 def _price(lp: Simplex) -> None:
     k, m = lp.columns.shape
     for i in range(k):
@@ -227,7 +206,7 @@ def _price(lp: Simplex) -> None:
             lp.prices[j] -= potential * lp.columns[i, j]
 
 
-@_inner
+@inner
 def _entering(lp: Simplex, banned: int, first: bool) -> int:
     """The column of the most negative price (Dantzig), or the first of a negative one (Bland); -1 at the optimum."""
     chosen, lowest = -1, -PRICE_TOLERANCE
@@ -239,7 +218,7 @@ def _entering(lp: Simplex, banned: int, first: bool) -> int:
     return chosen
 
 
-@_inner
+@inner
 def _leaving(lp: Simplex, enter: int, bland: bool) -> int:
     """The row whose share runs out first; among equals the largest pivot, or Bland's smallest column."""
     k = len(lp.basis)
@@ -258,7 +237,7 @@ def _leaving(lp: Simplex, enter: int, bland: bool) -> int:
     return chosen
 
 
-@_inner
+@inner
 def _pivot(lp: Simplex, enter: int, leave: int) -> None:
     k = len(lp.basis)
     pivot = lp.direction[leave]
@@ -274,7 +253,7 @@ def _pivot(lp: Simplex, enter: int, leave: int) -> None:
     lp.basis[leave] = enter
 
 
-@_inner
+@inner
 def _minimise(lp: Simplex, banned: int) -> None:
     """Pivots to the optimum; Dantzig's rule, and Bland's, which can't cycle, should a degenerate program take long."""
     for step in range(STEP_LIMIT):
@@ -290,7 +269,7 @@ def _minimise(lp: Simplex, banned: int) -> None:
     raise ArithmeticError("a hull program doesn't settle")
 
 
-@_inner
+@inner
 def _invert(lp: Simplex) -> None:
     """Inverts the basis afresh: Gauss-Jordan with row pivoting (LAPACK's takes longer to call, and to compile)."""
     k = len(lp.basis)
@@ -316,7 +295,7 @@ def _invert(lp: Simplex) -> None:
                     lp.inverse[row, j] -= factor * lp.inverse[i, j]
 
 
-@_inner
+@inner
 def _polish(lp: Simplex, target: Floats) -> float:
     """Solves the final basis afresh, in canonical order: the result depends on the basis, not on the way to it."""
     k = len(target)
@@ -333,7 +312,7 @@ def _polish(lp: Simplex, target: Floats) -> float:
     return energy
 
 
-@_inner
+@inner
 def _add_itself(lp: Simplex, own: int) -> None:
     """Goes on from the competing facet to one of the hull that includes the composition itself."""
     widest = len(lp.basis) - 1
@@ -346,7 +325,7 @@ def _add_itself(lp: Simplex, own: int) -> None:
     _minimise(lp, len(lp.prices))
 
 
-@_inner
+@inner
 def _solve_one(phase: int, lp: Simplex, chosen: Ints, own: int, query: Compositions, out: Solution) -> None:
     begin = query.offsets[phase]
     target = query.fractions[begin : query.offsets[phase + 1]]
@@ -365,7 +344,7 @@ def _solve_one(phase: int, lp: Simplex, chosen: Ints, own: int, query: Compositi
         out.facet_potentials[begin + i] = lp.potentials[i]
 
 
-@_inner
+@inner
 def _solve_element(phase: int, query: Compositions, out: Solution) -> None:
     """A pure element within its own hull: nothing else has its composition, so nothing competes and it is stable."""
     at = query.offsets[phase]
@@ -375,7 +354,7 @@ def _solve_element(phase: int, query: Compositions, out: Solution) -> None:
     out.facet_potentials[at] = query.energies[phase]
 
 
-@_entry_point
+@entry_point
 def solve_systems(
     first: int, last: int, query: Compositions, phases: Compositions, table: Ints, within: bool, out: Solution
 ) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry import queue
+from registry import bulk, queue
 from registry.errors import BadEntry, HullError, MissingReference, NotFound
 from registry.hull.geometry import Hull, HullResult, compute_hull
 from registry.hull.levels import Level
@@ -244,7 +244,7 @@ def _replace(
     for first in range(0, len(rows), BATCH):
         batch = rows[first : first + BATCH]
         searched = _searched_by(session, [row["calculation_id"] for row in batch])
-        session.execute(sa.insert(HullState), [{**row, **searched[row["calculation_id"]]} for row in batch])
+        bulk.copy(session, HullState, [{**row, **searched[row["calculation_id"]]} for row in batch])
 
 
 def _searched_by(session: Session, keys: Sequence[int]) -> dict[int, dict[str, Any]]:

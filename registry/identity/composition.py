@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import gcd
@@ -73,9 +73,14 @@ class Composition:
     @property
     def anonymous_formula(self) -> str:
         """Amounts alone, ascending: "AB2" for Li2O, CaF2 and TiO2; equal to pymatgen's `anonymized_formula`."""
-        counts = sorted(self.reduced.values())
-        letters = species_letters(len(counts))
-        return "".join(letter + written(count) for letter, count in zip(letters, counts, strict=True))
+        return anonymous_formula(sorted(self.reduced.values()))
+
+
+def anonymous_formula(amounts: Sequence[int]) -> str:
+    """From ascending amounts without a common divisor."""
+    return "".join(
+        letter + written(count) for letter, count in zip(species_letters(len(amounts)), amounts, strict=True)
+    )
 
 
 def species_letters(count: int) -> list[str]:

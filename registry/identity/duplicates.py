@@ -3,7 +3,8 @@
 Labels alone don't decide: equal crystals can carry different ones when a distortion lies at the symmetry tolerance.
 Fingerprints alone don't either: they overlap between equal and different crystals. So crystals are compared within one
 reduced formula; the structure type with its elements in place *and* a tight fingerprint accept at once; pymatgen's
-StructureMatcher (default tolerances: primitive cells, volumes scaled) decides the rest.
+StructureMatcher (default tolerances: primitive cells, volumes scaled) decides the rest, as far as `matching` can't tell
+that it would refuse.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from registry.identity.prototype import SYMPREC, Prototype, prototype_of
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
     from pymatgen.core.structure_matcher import StructureMatcher
+
+    from registry.identity.matching import Cell
 
 TIGHT = 0.01
 """Fingerprint distance (cube root of the volume per atom) below which crystals of one structure type are the same."""
@@ -65,7 +68,16 @@ class Identity:
     @cached_property
     def reduced(self) -> Structure:
         """The primitive cell of the Niggli cell, as the matcher would make it."""
-        return self.crystal.to_pymatgen().get_reduced_structure("niggli").get_primitive_structure()
+        from registry.identity.matching import surely_primitive  # numba takes its time to load
+
+        niggli = self.crystal.to_pymatgen().get_reduced_structure("niggli")
+        return niggli if surely_primitive(niggli) else niggli.get_primitive_structure()
+
+    @cached_property
+    def reduced_cell(self) -> Cell:
+        from registry.identity.matching import cell_of
+
+        return cell_of(self.reduced)
 
 
 def same_crystal(one: Crystal, other: Crystal) -> Rule | None:
@@ -79,8 +91,8 @@ class DuplicateIndex(Generic[Key]):
     Add the first of each kind only: `find` answers with the first added that matches by the cheap rule, otherwise with
     the closest by fingerprint that the matcher accepts.
 
-    matcher_within: the matcher is asked about crystals up to this fingerprint distance only. Infinite: exact, some
-    hundred crystals a second. Zero: the cheap rule alone, for tens of thousands of candidates that aren't relaxed yet.
+    matcher_within: the matcher is asked about crystals up to this fingerprint distance only. Infinite: exact.
+    Zero: the cheap rule alone, for tens of thousands of candidates that aren't relaxed yet.
     """
 
     def __init__(self, symprec: float = SYMPREC, matcher_within: float = math.inf) -> None:
@@ -152,8 +164,12 @@ def _distance(one: Identity, other: Identity) -> float:
 
 
 def _matched(one: Identity, other: Identity) -> bool:
-    """The matcher compares primitive cells of equal size only, so that the sizes alone can refuse."""
+    """What the matcher says, which is asked only where neither size nor shape of the primitive cells refuse."""
+    from registry.identity.matching import may_match
+
     if len(one.reduced) != len(other.reduced):
+        return False
+    if not may_match(one.reduced_cell, other.reduced_cell):
         return False
     return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
 

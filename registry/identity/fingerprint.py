@@ -22,7 +22,7 @@ Fingerprint = NDArray[np.float32]
 def fingerprint_of(crystal: Crystal) -> Fingerprint:
     """Return (k*k*NEIGHBOURS,) float32, dimensionless. Raise ValueError for a flat cell."""
     scale = (crystal.volume / crystal.nsites) ** (1 / 3)
-    lattice, frac = _compact(crystal)
+    lattice, frac = compact(crystal)
     radius = 1.25 * (3 * NEIGHBOURS * crystal.volume / (4 * np.pi * min(crystal.amounts.values()))) ** (1 / 3)
     while True:
         images = _images(lattice, radius)
@@ -43,12 +43,12 @@ def sees_whole_cell(crystal: Crystal, fingerprint: Fingerprint) -> bool:
 
     Where they don't, crystals that differ far away (polytypes: stackings of the same layers) share the fingerprint.
     """
-    lattice, _ = _compact(crystal)
+    lattice, _ = compact(crystal)
     reach = fingerprint[NEIGHBOURS - 1 :: NEIGHBOURS].min() * (crystal.volume / crystal.nsites) ** (1 / 3)
     return bool(np.linalg.norm(lattice, axis=1).max() < 2 * reach)
 
 
-def _compact(crystal: Crystal) -> tuple[Floats, Floats]:
+def compact(crystal: Crystal) -> tuple[Floats, Floats]:
     """The Minkowski-reduced lattice (rows, angstrom) and wrapped coordinates in it: few images then reach far."""
     import moyopy
 

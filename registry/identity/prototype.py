@@ -12,23 +12,32 @@ mirror image) share the lower number, in the label and in `spacegroup_number`.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from math import gcd
 from typing import Any
+
+import numpy as np
 
 from registry.crystal import Crystal
 from registry.errors import BadRecord
-from registry.identity.composition import SYMBOLS, Composition, written
+from registry.identity.composition import SYMBOLS, Composition, anonymous_formula, written
 from registry.identity.normaliser import Naming, namings
 from registry.identity.spacegroups import either_hand
 
 SYMPREC = 0.05
 """Angstrom. Above the noise of a relaxation that stops at 0.03 eV/A, below most real distortions."""
 
-Orbit = tuple[int, str]
-"""Atomic number and Wyckoff letter of one orbit."""
+Species = tuple[tuple[str, int], ...]
+"""One species' Wyckoff letters in alphabetical order, with the number of orbits of each."""
+
+
+SHORTEST_PERIOD = 12.0
+"""In units of symprec. On crystals of a shorter period moyopy's search may never end (seen below 10.3)."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +65,28 @@ class Prototype:
 
 def prototype_of(crystal: Crystal, symprec: float = SYMPREC) -> Prototype:
     """Find the structure type; symprec in angstrom. Raise BadRecord if no space group can be found."""
-    dataset = _symmetry(crystal, symprec)
-    pearson = _aflow_pearson(dataset.pearson_symbol)
-    number = either_hand(dataset.number)
-    composition = Composition.of(crystal.amounts)
-    species, elements = _canonical(_orbits(crystal, dataset), composition.reduced, number)
-    letters = "_".join("".join(written(count) + letter for letter, count in one) for one in species)
+    return described(crystal.numbers.tolist(), symmetry_of(crystal, symprec), SYMBOLS)
+
+
+def described(numbers: Sequence[int], dataset: Any, names: Sequence[str] | Mapping[int, str]) -> Prototype:
+    """The structure type of sites whose moyopy dataset is known.
+
+    numbers: the species of each site, as given to moyopy; names[species] stands for its symbol in the answer
+    """
+    amounts = Counter(numbers)
+    divisor = gcd(*amounts.values())
+    present = sorted(amounts, key=names.__getitem__)
+    letters = _letters(numbers, dataset)
+    rows = tuple((amounts[one] // divisor, letters[one]) for one in present)
+    number, pearson = either_hand(dataset.number), _aflow_pearson(dataset.pearson_symbol)
+    species, order = _canonical(rows, number)
+    elements = tuple(names[present[place]] for place in order)
     return Prototype(
-        label=f"{composition.anonymous_formula}_{pearson}_{number}_{letters}",
+        label=_label(tuple(sorted(count for count, _ in rows)), pearson, number, species),
         elements=elements,
         spacegroup_number=number,
         pearson_symbol=pearson,
-        wyckoffs=tuple((el, letter, count) for el, one in zip(elements, species, strict=True) for letter, count in one),
+        wyckoffs=tuple((el, *site) for el, sites in zip(elements, species, strict=True) for site in sites),
     )
 
 
@@ -80,22 +99,57 @@ def _moyopy() -> Any:
     return moyopy
 
 
-def _symmetry(crystal: Crystal, symprec: float) -> Any:
+def symmetry_of(crystal: Crystal, symprec: float = SYMPREC) -> Any:
+    """The MoyoDataset of a crystal; symprec in angstrom.
+
+    Raise BadRecord if no space group can be found, or if the lattice has a period below SHORTEST_PERIOD.
+    """
     moyo = _moyopy()
+    _refuse_short_periods(crystal, symprec)
     cell = moyo.Cell(crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.numbers.tolist())
     try:
         return moyo.MoyoDataset(cell, symprec=symprec)
     except ValueError as error:
-        formula = Composition.of(crystal.amounts).reduced_formula
-        reason = f"no space group found at symprec {symprec} A ({error}): check for overlapping atoms or a flat cell"
-        raise BadRecord(formula, reason) from error
+        raise _no_group(crystal, symprec, str(error)) from error
 
 
-def _orbits(crystal: Crystal, dataset: Any) -> list[Orbit]:
-    representatives = sorted(set(dataset.orbits))
-    return [(int(crystal.numbers[site]), dataset.wyckoffs[site]) for site in representatives]
+def _refuse_short_periods(crystal: Crystal, symprec: float) -> None:
+    try:
+        shortest = min(map(math.hypot, *zip(*_moyopy().minkowski_reduce(crystal.lattice.tolist())[0], strict=True)))
+    except ValueError as error:
+        raise _no_group(crystal, symprec, str(error)) from error
+    if shortest < SHORTEST_PERIOD * symprec:
+        raise _no_group(crystal, symprec, f"the lattice repeats itself after {shortest:.2f} A")
 
 
+def _no_group(crystal: Crystal, symprec: float, why: str) -> BadRecord:
+    formula = Composition.of(crystal.amounts).reduced_formula
+    reason = f"no space group found at symprec {symprec:.3g} A ({why}): check for overlapping atoms or a flat cell"
+    return BadRecord(formula, reason)
+
+
+def nearest_alike(crystal: Crystal, within: float) -> float:
+    """The smallest distance between atoms of one species, images too, in angstrom; at most `within`."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    points = np.ascontiguousarray(crystal.frac_coords % 1.0 @ crystal.lattice)
+    periodic = np.ones(3, dtype=np.int64)
+    one, other, images, distances = find_points_in_spheres(points, points, within, periodic, crystal.lattice, 1e-8)
+    alike = (crystal.numbers[one] == crystal.numbers[other]) & ((one != other) | images.any(axis=1))
+    return float(min(distances[alike], default=within))
+
+
+def _letters(numbers: Sequence[int], dataset: Any) -> dict[int, Species]:
+    """For each species the positions that its orbits occupy."""
+    wyckoffs = dataset.wyckoffs
+    found: dict[int, list[tuple[str, int]]] = {}
+    counts = Counter((numbers[site], wyckoffs[site]) for site in set(dataset.orbits))
+    for (species, letter), count in sorted(counts.items()):
+        found.setdefault(species, []).append((letter, count))
+    return {species: tuple(sites) for species, sites in found.items()}
+
+
+@lru_cache(maxsize=1 << 10)
 def _aflow_pearson(symbol: str) -> str:
     """oC for any one-face-centred orthorhombic cell, and rhombohedral cells counted in the primitive one."""
     match = re.fullmatch(r"([a-z])([A-Z])(\d+)", symbol)
@@ -107,32 +161,37 @@ def _aflow_pearson(symbol: str) -> str:
     return f"{family}{'C' if centring in 'ABS' else centring}{atoms}"
 
 
-Species = tuple[tuple[str, int], ...]
-"""One species' Wyckoff letters in alphabetical order, with the number of orbits of each."""
+@lru_cache(maxsize=1 << 14)
+def _label(amounts: tuple[int, ...], pearson: str, spacegroup: int, species: tuple[Species, ...]) -> str:
+    letters = "_".join("".join(written(count) + letter for letter, count in one) for one in species)
+    return f"{anonymous_formula(amounts)}_{pearson}_{spacegroup}_{letters}"
 
 
-def _canonical(
-    orbits: list[Orbit], amounts: dict[int, int], spacegroup: int
-) -> tuple[tuple[Species, ...], tuple[str, ...]]:
-    """The description with the lowest sum of letters, then the lowest letters, then the alphabetically first elements.
+Row = tuple[int, Species]
+"""Atoms of one species in the formula unit, and its positions."""
 
-    Sorting the species of equal amount by their letters is the same as trying every permutation of them.
+
+@lru_cache(maxsize=1 << 14)
+def _canonical(rows: tuple[Row, ...], spacegroup: int) -> tuple[tuple[Species, ...], tuple[int, ...]]:
+    """The description with the lowest sum of letters, then the lowest letters, then the first species first.
+
+    Return the species' positions, and which of `rows` they belong to. Sorting the species of equal amount by their
+    letters is the same as trying every permutation of them. Elements are known by their place only, so that crystals of
+    one structure type share the work.
     """
-    counts = Counter(orbits)
-    letters = frozenset(letter for _, letter in orbits)
-    best = min(_described(counts, amounts, naming) for naming in namings(spacegroup, letters))
-    return best[1], best[2]
+    letters = frozenset(letter for _, one in rows for letter, _ in one)
+    _, species, order = min(_renamed(rows, naming) for naming in namings(spacegroup, letters))
+    return species, order
 
 
-def _described(
-    counts: Counter[Orbit], amounts: dict[int, int], naming: Naming
-) -> tuple[int, tuple[Species, ...], tuple[str, ...]]:
-    species: dict[int, list[tuple[str, int]]] = {number: [] for number in amounts}
-    for (number, letter), count in counts.items():
-        species[number].append((naming[letter], count))
-    rows = sorted((amounts[number], tuple(sorted(one)), SYMBOLS[number]) for number, one in species.items())
-    score = sum(_rank(letter) for _, one, _ in rows for letter, _ in one)
-    return score, tuple(one for _, one, _ in rows), tuple(symbol for _, _, symbol in rows)
+def _renamed(rows: tuple[Row, ...], naming: Naming) -> tuple[int, tuple[Species, ...], tuple[int, ...]]:
+    named = [
+        (amount, tuple(sorted((naming[letter], count) for letter, count in one)), place)
+        for place, (amount, one) in enumerate(rows)
+    ]
+    named.sort()
+    score = sum(_rank(letter) for _, one, _ in named for letter, _ in one)
+    return score, tuple(one for _, one, _ in named), tuple(place for _, _, place in named)
 
 
 def _rank(letter: str) -> int:

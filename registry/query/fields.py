@@ -163,7 +163,7 @@ def named(name: str) -> Field:
     """The field of that name. Raises FilterError with the nearest name."""
     if name in FIELDS:
         return FIELDS[name]
-    raise FilterError(f"unknown field '{name}'{suggestion(name, FIELDS)}")
+    raise FilterError(f"unknown field '{name[:80]}'{suggestion(name, FIELDS)}")
 
 
 def suggestion(word: str, known: dict[str, Field] | list[str]) -> str:

@@ -149,7 +149,7 @@ class _Reader:
     def _length(self, field: Field, tree: Branch) -> Node:
         first, *rest = _tokens(tree)
         self._allowed(field, "LENGTH", first)
-        number = convert(FIELDS["nelements"], _tokens(_branches(tree)[0])[0])
+        number = self._value(FIELDS["nelements"], _branches(tree)[0])
         return Length(field.name, str(rest[0]) if rest else "=", int(float(str(number))))
 
     def _has(self, field: Field, tree: Branch) -> Node:

@@ -18,11 +18,14 @@ from registry.models import Calculation, Composition, HullState, Level, Structur
 from registry.query import sql
 from registry.query.fields import FIELDS, Field, Type, named
 from registry.query.filter import Comparison, Filter, parse, write
-from registry.query.values import element_symbol
+from registry.query.values import element_symbol, storable
 
 DEFAULT_SORT = "e_above_hull"
 MAX_LIMIT = 1_000
 COUNT_CAP = 10_000
+PLACED = {"hull_state.e_above_hull", "hull_state.formation_energy_per_atom", "hull_state.is_stable"}
+"""What every place on the hull has."""
+
 MAX_GENERATIONS = 50
 MAX_WAYS = 1_000
 LARGEST_ID = 2**63 - 1
@@ -121,7 +124,7 @@ def find(session: Session, question: Question, limit: int, cursor: str | None = 
         raise FilterError(f"a page holds 1 to {MAX_LIMIT} materials, not {limit}")
     known, after = _position(question, cursor) if cursor else (True, None)
     rows = _rows(session, question, known, after, limit + 1) if known else []
-    if len(rows) <= limit and question.sort.nullable:
+    if len(rows) <= limit and question.sort.nullable and not _always_known(question):
         rows += _rows(session, question, False, None if known else after, limit + 1 - len(rows))
     page = rows[:limit]
     return Slice([row[0] for row in page], [_cursor(question, row[1], row[0]) for row in page], len(rows) > limit)
@@ -140,7 +143,7 @@ def describe(
 
 def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
     """How many materials match; counting stops at `cap`."""
-    found = sql.matching(question.filter, set(), literal(1)).limit(cap + 1).subquery()
+    found = sql.keyed(question.filter, set(), False, literal(1))[1].limit(cap + 1).subquery()
     value = int(session.execute(select(func.count()).select_from(found), question.bound).scalar_one())
     return Count(min(value, cap), "exact" if value <= cap else "capped")
 
@@ -148,7 +151,7 @@ def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
 def the_level(session: Session, name: str | None) -> tuple[str | None, int | None]:
     """Name and id of a level; without a name, of the only level that has a hull. Raises NotFound, FilterError."""
     if name is not None:
-        found = session.scalar(select(Level.id).where(Level.name == name))
+        found = session.scalar(select(Level.id).where(Level.name == name)) if storable(name) else None
         if found is None:
             raise NotFound(f"there is no level '{name[:80]}': known are {', '.join(_levels(session)) or 'none yet'}")
         return name, found
@@ -199,10 +202,17 @@ def lineage(session: Session, public_id: str) -> Row:
     what a calculation made), arguments, probability, rule and its generation: how many steps away. At most
     1,000 ways on each side, the nearest first. Raises NotFound.
     """
-    found = session.scalar(select(Structure.id).where(Structure.public_id == public_id))
+    found = structure_id(session, public_id)
+    return {"id": public_id, **{side: ways(session, side, [found], MAX_WAYS).get(found, []) for side in SIDES}}
+
+
+def structure_id(session: Session, public_id: str) -> int:
+    """The row of a structure. Raises NotFound."""
+    wanted = select(Structure.id).where(Structure.public_id == public_id)
+    found = session.scalar(wanted) if storable(public_id) else None
     if found is None:
         raise NotFound(f"there is no structure '{public_id[:80]}'")
-    return {"id": public_id, **{side: ways(session, side, [found], MAX_WAYS).get(found, []) for side in SIDES}}
+    return found
 
 
 def ways(session: Session, side: str, ids: Sequence[int], first: int) -> dict[int, list[Row]]:
@@ -212,6 +222,11 @@ def ways(session: Session, side: str, ids: Sequence[int], first: int) -> dict[in
     for row in session.execute(text(_walk(side)), bound).mappings():
         found.setdefault(row["root"], []).append({name: row[name] for name in WAY})
     return found
+
+
+def _always_known(question: Question) -> bool:
+    """Whether every material that the filter finds has a sort value."""
+    return question.sort.column in PLACED and sql.asks_for_the_hull(question.filter.root)
 
 
 def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
@@ -267,8 +282,10 @@ def _cursor(question: Question, value: Any, structure_id: int) -> str:
 
 def _position(question: Question, cursor: str) -> tuple[bool, tuple[Any, int]]:
     try:
-        fingerprint, value, structure_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        after = (_sort_value(question.sort, value), min(int(structure_id), LARGEST_ID))
+        fingerprint, value, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        after = (_sort_value(question.sort, value), int(last))
+        if abs(after[1]) > LARGEST_ID or not _fits(after[0]):
+            raise ValueError("no column holds such a value")
     except (ValueError, TypeError, OverflowError):
         raise FilterError("this cursor is damaged: start again without it") from None
     if fingerprint != _fingerprint(question):
@@ -286,6 +303,13 @@ def _sort_value(field: Field, value: Any) -> Any:
         Type.BOOLEAN: bool,
     }
     return readers.get(field.type, str)(value)
+
+
+def _fits(value: Any) -> bool:
+    """Whether a column can be compared with it: the integers that are sorted by are small ones."""
+    if isinstance(value, str):
+        return storable(value)
+    return not isinstance(value, int) or sql.SMALLEST <= value <= sql.LARGEST
 
 
 def _fingerprint(question: Question) -> str:

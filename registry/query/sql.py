@@ -7,7 +7,7 @@ A page is found by ids first and described afterwards, so that no join of the de
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -52,8 +52,11 @@ from registry.query.values import formula_amounts
 
 Column = ColumnElement[Any]
 
+KNOWN_TO_THE_HULL = {"composition", "hull_state", "prototype"}
 MAX_SUBSETS_OF = 8
 SMALLEST, LARGEST = -32_768, 32_767
+MAX_SHORTCUTS = 4
+"""Of a kind. Each is a join to be put in order: with hundreds of them the planner ran for minutes."""
 
 LEVEL_ID = bindparam("level_id", type_=BigInteger)
 AS_OF = bindparam("as_of", type_=DateTime(timezone=True))
@@ -140,20 +143,53 @@ def matching(asked: Filter, tables: set[str], *selected: Column) -> Select[Any]:
 def page_of(asked: Filter, sort: Field, descending: bool, known: bool, after: tuple[Any, int] | None) -> Select[Any]:
     """One page of (structure id, sort value), by keyset: the materials with a sort value, or those without."""
     column = column_of(sort)
-    statement = matching(asked, {sort.table}, Structure.id.expression, column.label("sort_value"))
+    of_the_hull = known and sort.table == "hull_state"
+    key, statement = keyed(asked, {sort.table}, of_the_hull, column.label("sort_value"))
     if not known:
-        statement = statement.where(column.is_(None)).order_by(Structure.id)
-        return statement.where(Structure.id > after[1]) if after else statement
+        statement = statement.where(column.is_(None)).order_by(key)
+        return statement.where(key > after[1]) if after else statement
     if sort.nullable:
         statement = statement.where(column.is_not(None))
     if after:
         here, there = (
-            tuple_(column, Structure.id),
+            tuple_(column, key),
             tuple_(literal(after[0], column.type), literal(after[1], BigInteger)),
         )
         statement = statement.where(here < there if descending else here > there)
-    order = (column.desc(), Structure.id.desc()) if descending else (column, Structure.id)
+    order = (column.desc(), key.desc()) if descending else (column, key)
     return statement.order_by(*order)
+
+
+def keyed(asked: Filter, tables: set[str], of_the_hull: bool, *selected: Column) -> tuple[Column, Select[Any]]:
+    """The column of structure ids, and SELECT it and others of every material that the filter finds, unordered.
+
+    of_the_hull: those without a place on the hull aren't wanted. Where hull_state knows all that is asked, structure
+    isn't read then: two lookups less for every row.
+    """
+    tables = tables | tables_of(asked.root)
+    if asked.as_of is None and tables <= KNOWN_TO_THE_HULL and (of_the_hull or asks_for_the_hull(asked.root)):
+        return HullState.structure_id.expression, _on_the_hull(asked, tables, selected)
+    return Structure.id.expression, matching(asked, tables, Structure.id.expression, *selected)
+
+
+def asks_for_the_hull(root: Node | None) -> bool:
+    """Whether what has no place on the hull can't fulfil the filter."""
+    needed = (one for one in conjuncts(root) if isinstance(one, Comparison) or (isinstance(one, Known) and one.known))
+    return any(FIELDS[one.field].table == "hull_state" for one in needed)
+
+
+def _on_the_hull(asked: Filter, tables: set[str], selected: Sequence[Column]) -> Select[Any]:
+    columns: list[Column] = [HullState.structure_id.expression, *selected]
+    statement: Select[Any] = select(*columns)
+    statement = statement.where(HullState.level_id == LEVEL_ID, HullState.valid_to.is_(None))
+    if "composition" in tables:
+        statement = statement.join(Composition, Composition.id == HullState.composition_id)
+    if "prototype" in tables:  # the relaxed crystal's where it has one: both names of the column stand for it
+        for kind in (Prototype, FinalPrototype):
+            statement = statement.outerjoin(kind, kind.id == HullState.prototype_id)
+    types = [HullState.prototype_id.in_(_types(one)) for one in _said_types(asked.root)]
+    statement = statement.where(*types)
+    return statement if asked.root is None else statement.where(condition(asked.root))
 
 
 def described(names: list[str], past: bool) -> Select[Any]:
@@ -313,15 +349,22 @@ def _elements(quantifier: str, elements: list[str]) -> Column:
 
 
 def _related(relation: Relation, quantifier: str, values: list[str]) -> Column:
-    named = [Structure.id.in_(relation.of(value)) for value in values]
-    return or_(*named) if quantifier == "ANY" else and_(*named)
+    return Structure.id.in_(relation.of_any(values) if quantifier == "ANY" else relation.of_all(values))
 
 
 def _shortcuts(root: Node | None) -> list[Column]:
     """What also follows from the filter, said so that an index can answer it."""
-    wanted = [one for one in conjuncts(root) if isinstance(one, Comparison)]
-    found = [_of_type(one) for one in wanted if FIELDS[one.field].table == "prototype" and one.operator == "="]
-    return found + [_of_property(one) for one in wanted if FIELDS[one.field].table == "property"]
+    properties = [one for one in _said(root) if FIELDS[one.field].table == "property"]
+    return [*map(_of_type, _said_types(root)), *map(_of_property, properties[:MAX_SHORTCUTS])]
+
+
+def _said(root: Node | None) -> list[Comparison]:
+    return list(dict.fromkeys(one for one in conjuncts(root) if isinstance(one, Comparison)))
+
+
+def _said_types(root: Node | None) -> list[Comparison]:
+    types = [one for one in _said(root) if FIELDS[one.field].table == "prototype" and one.operator == "="]
+    return types[:MAX_SHORTCUTS]
 
 
 def _of_property(node: Comparison) -> Column:
@@ -330,10 +373,15 @@ def _of_property(node: Comparison) -> Column:
     return Structure.id.in_(with_property(node.field, holds))
 
 
-def _of_type(node: Comparison) -> Column:
+def _types(node: Comparison) -> Select[Any]:
+    """Ids of the structure types that the comparison wants."""
     inner = Prototype.__table__.alias("wanted_prototype")
     name = FIELDS[node.field].column.removeprefix("prototype.")
-    types = select(inner.c.id).where(inner.c[name] == _bound(FIELDS[node.field], node.value)).scalar_subquery()
+    return select(inner.c.id).where(inner.c[name] == _bound(FIELDS[node.field], node.value))
+
+
+def _of_type(node: Comparison) -> Column:
+    types = _types(node)
     crystal, relaxed = aliased(Structure), aliased(Structure)
     before = select(crystal.id).where(crystal.prototype_id.in_(types))
     after = (

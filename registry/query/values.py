@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import reduce
-from math import gcd
+from math import gcd, isinf
 from typing import TYPE_CHECKING
 
 from registry.errors import FilterError
@@ -37,6 +37,11 @@ def convert(field: Field, token: Token, operator: str = "=") -> Value:
     return words if operator in PARTIAL else READERS.get(field.type, str)(words)
 
 
+def storable(words: str) -> bool:
+    """Whether PostgreSQL has a text for them: NUL and halves of surrogate pairs it can't hold, or be asked about."""
+    return not re.search("[\x00\ud800-\udfff]", words)
+
+
 def formula_amounts(formula: str) -> dict[str, int]:
     """Element -> atoms of a formula with parentheses, divided by their common divisor. Raises FilterError."""
     amounts = _group(re.findall(r"[A-Z][a-z]?|\d+|[()]|.", formula)[::-1], formula)
@@ -58,7 +63,10 @@ def element_symbol(word: str) -> str:
 def _number(field: Field, token: Token) -> int | float:
     if token.type not in {"SIGNED_INT", "SIGNED_FLOAT"}:
         raise FilterError(f"{field.name} is a number: write it without quotes")
-    return int(token) if token.type == "SIGNED_INT" and len(token) <= MAX_DIGITS else float(token)
+    number = int(token) if token.type == "SIGNED_INT" and len(token) <= MAX_DIGITS else float(token)
+    if isinf(number):
+        raise FilterError("this number is larger than any that is stored")
+    return number
 
 
 def _boolean(field: Field, token: Token) -> bool:
@@ -71,7 +79,7 @@ def _words(field: Field, token: Token) -> str:
     if token.type != "ESCAPED_STRING":
         raise FilterError(f'{field.name} is text: put the value in double quotes, "{token[:40]}"')
     words = re.sub(r"\\(.)", r"\1", str(token)[1:-1], flags=re.DOTALL)
-    if "\x00" in words or any("\ud800" <= letter <= "\udfff" for letter in words):
+    if not storable(words):
         raise FilterError("this text holds a character that no database stores")
     return words
 

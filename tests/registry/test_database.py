@@ -15,7 +15,7 @@ from registry.database import (
     long_transaction,
     session_factory,
 )
-from registry.errors import DatabaseUnavailable, SchemaOutdated
+from registry.errors import DatabaseError, DatabaseUnavailable, SchemaOutdated
 from registry.settings import load_settings
 
 
@@ -66,6 +66,13 @@ def test_a_server_of_your_own_is_never_started(tmp_path: Path) -> None:
 
 def test_the_server_is_new_enough(engine: Engine) -> None:
     assert check_server(engine) >= 15
+
+
+def test_a_replica_refuses_writes_in_one_line(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+        with pytest.raises(DatabaseError, match="only reads, as replicas do"):
+            connection.execute(text("CREATE TABLE mine (id int)"))
 
 
 def test_an_engine_survives_a_server_that_dropped_its_connections(database_url: str) -> None:

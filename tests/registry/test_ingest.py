@@ -13,7 +13,7 @@ from registry.crystal import Crystal
 from registry.errors import LodeError
 from registry.identity.duplicates import Identity
 from registry.ingest import OWN, NewStructure, SourceTerms, Stored, crystal_of, crystals, public_id, source_id, store
-from registry.models import Composition, ExternalId, Prototype, Source, Structure
+from registry.models import Composition, ExternalId, Family, FamilyMember, Prototype, Source, Structure
 from registry.states import Origin
 
 SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -125,3 +125,18 @@ def test_an_import_under_our_own_name_leaves_us_our_terms(session: Session):
 
 def test_nothing_in_nothing_out(session: Session):
     assert store(session, []) == []
+
+
+def test_orderings_of_one_alloy_are_one_family(session: Session):
+    """L1_0 and L1_1 CuAu on the face-centred cubic lattice; rock salt mixes nothing."""
+    layered = Crystal(np.diag([2.8, 2.8, 3.9]), [29, 79], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    fcc = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 1.95
+    rhombohedral = Crystal(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]]) @ fcc, [29, 79], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    one, other, _salt = put(session, layered, rhombohedral, SALT)
+    families = {row.structure_id: row.family_id for row in session.scalars(select(FamilyMember))}
+    assert families.keys() == {one.id, other.id}
+    assert families[one.id] == families[other.id]
+    family = session.scalars(select(Family)).one()
+    assert (family.mixed, family.spacegroup_number) == (["Au", "Cu"], 225)
+    put(session, layered, rhombohedral)
+    assert len(session.scalars(select(FamilyMember)).all()) == 2

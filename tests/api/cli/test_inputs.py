@@ -15,13 +15,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.cli import serve as serving
-from api.cli.importing import import_
 from api.cli.main import cli
 from api.cli.output import print_table
 from api.cli.query import query
 from registry.errors import FilterError, NotFound, SettingsError
 from registry.hull.store import place
-from registry.ingest import SourceTerms
 from registry.query.materials import MAX_LIMIT
 from tests import factories as make
 from tests.api.cli.test_main import error_of
@@ -136,12 +134,6 @@ def test_serve_says_what_is_wrong_with_an_address():
         serving._probe("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(SettingsError, match="can't be served"):
         serving._probe("no such host", 0)
-
-
-def test_the_default_terms_of_an_import_are_those_that_are_not_given():
-    defaults = {option.name: option.default for option in import_.params}
-    default = SourceTerms("user")
-    assert (defaults["licence"], defaults["citation"]) == (default.licence, default.citation)
 
 
 def test_other_terms_for_a_known_source_are_one_line(lode: Lode, tmp_path: Path):

@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from graphql import GraphQLNonNull
+from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session
 
 from api.graphql.endpoint import Asked, answer
 from api.graphql.schema import schema
-from registry.models import Funnel, HullEvent, Structure
-from registry.query.fields import FIELDS
+from registry.models import FamilyMember, Funnel, HullEvent, Structure
+from registry.query.fields import FIELDS, Type
 from registry.query.materials import search
 from tests import factories as make
 
+FAMILY = "AB_cF4_225_a:(K0.5Na0.5)"
 FORMULAS = ["NaCl", "KCl", "LiCl", "NaBr", "KBr"]
 WHOLE = """
 query whole($first: Int) {
@@ -29,7 +31,9 @@ query whole($first: Int) {
       predictions { members spread model { name trainingSet { rows } } }
       hullState { eAboveHull decomposition { reducedFormula amount } } hullHistory { validFrom }
       parents { operation material { reducedFormula parents { operation } } } children { material { id } }
-      duplicates { id } selections { campaign round purpose } displacedBy { fellBy material { id } }
+      duplicates { id } properties(first: 5) { name value method }
+      familyMembers(first: 5) { material { id } }
+      selections { campaign round purpose } displacedBy { fellBy material { id } }
     }
     pageInfo { hasNextPage endCursor }
   }
@@ -62,6 +66,12 @@ def fill(session: Session, materials: int) -> None:
         make.hull_state(session, placed, 0.01 * number, decomposition=phases)
         make.prediction(session, row, model)
         make.selection(session, row, turn, model)
+        make.property_of(session, row, "band_gap", 0.1 * number, "PBE")
+        make.duplicate(session, row, parent)
+        if first is row:
+            family = make.family_member(session, row, FAMILY).family_id
+        else:
+            make.added(session, FamilyMember(structure_id=row.id, family_id=family))
 
 
 @pytest.fixture
@@ -202,6 +212,51 @@ def test_the_filter_language_explains_itself(engine: Engine) -> None:
     assert [one["name"] for one in fields] == list(FIELDS)
     material = schema().graphql_schema.type_map["Material"]
     assert material.fields["eAboveHull"].description == FIELDS["e_above_hull"].explanation
+
+
+LISTS = {"external_ids": "externalIds", "duplicates": "duplicates", "parent": "parents"}
+"""Fields that hold several words are lists of more than the word."""
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def test_a_material_has_every_field_with_its_description() -> None:
+    shown = schema().graphql_schema.type_map["Material"].fields
+    for name, field in FIELDS.items():
+        assert (LISTS[name] if field.type is Type.WORDS else camel(name)) in shown
+        if field.type is not Type.WORDS:
+            assert shown[camel(name)].description == field.explanation
+            assert isinstance(shown[camel(name)].type, GraphQLNonNull) != field.nullable
+
+
+def test_every_field_says_what_a_query_says(filled: Engine) -> None:
+    with Session(filled) as session:
+        (first, other, *_) = session.scalars(select(Structure).where(Structure.origin == "generated")).all()
+        make.property_of(session, first, "band_gap", 8.5, "GW")
+        make.property_of(session, first, "dimensionality", 3, "Cheon 2017", unit="1")
+        session.commit()
+        ids = first.public_id, other.public_id
+        rows = {row["id"]: row for row in search(session, limit=100).data}
+    scalars = {camel(name): name for name, field in FIELDS.items() if field.type is not Type.WORDS}
+    lists = "duplicates { id } parents { material { id } } familyMembers { material { id family } } "
+    lists += "properties { name value words unit method source }"
+    found = ask(filled, f"{{ materials(first: 100) {{ nodes {{ {' '.join(scalars)} {lists} }} }} }}")
+    nodes = {node["id"]: node for node in found["data"]["materials"]["nodes"]}
+    assert nodes.keys() == rows.keys()
+    for name, node in nodes.items():
+        assert {one: node[shown] for shown, one in scalars.items()} == {
+            one: rows[name][one] for one in scalars.values()
+        }
+        assert sorted(one["id"] for one in node["duplicates"]) == rows[name]["duplicates"]
+        assert sorted(one["material"]["id"] for one in node["parents"]) == rows[name]["parent"]
+    one = nodes[ids[0]]
+    assert (one["bandGap"], one["dimensionality"]) == (8.5, 3)
+    assert one["familyMembers"][:1] == [{"material": {"id": ids[1], "family": FAMILY}}]
+    known = [(name["name"], name["value"], name["method"]) for name in one["properties"]]
+    assert known == [("band_gap", 8.5, "GW"), ("band_gap", 0.0, "PBE"), ("dimensionality", 3, "Cheon 2017")]
 
 
 @pytest.mark.parametrize(

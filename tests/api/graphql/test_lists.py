@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from api.graphql.endpoint import Asked, answer
-from registry.models import Funnel
+from registry.models import FamilyMember, Funnel
 from tests import factories as make
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,6 +64,7 @@ def test_every_nested_list_is_cut(engine: Engine) -> None:
         make.failure(session, salt, level)
         turn = make.campaign_round(session, make.campaign(session, level))
         make.campaign_round(session, session.get_one(make.models.Campaign, turn.campaign_id), 2)
+        family = make.family_member(session, salt, "AB_cF4_225_a:(K0.5Na0.5)").family_id
         for number in (1, 2):
             start = BORN + timedelta(days=number)
             make.hull_state(session, placed, valid_from=start, valid_to=start + timedelta(days=1))
@@ -71,12 +72,14 @@ def test_every_nested_list_is_cut(engine: Engine) -> None:
             make.prediction(session, salt, model)
             make.selection(session, salt, turn, model, purpose=("label", "refine")[number - 1])
             make.duplicate(session, make.structure(session, "NaCl"), salt)
+            make.property_of(session, salt, "band_gap", number, f"method {number}")
+            make.added(session, FamilyMember(structure_id=make.structure(session).id, family_id=family))
             make.added(session, Funnel(round_id=turn.id, stage="a", rule=str(number), candidates=1))
         session.commit()
         name = salt.public_id
     fields = {
         "externalIds": "scheme", "calculations": "state", "predictions": "spread", "selections": "purpose",
-        "hullHistory": "validFrom", "duplicates": "id",
+        "hullHistory": "validFrom", "duplicates": "id", "properties": "name", "familyMembers": "material { id }",
     }  # fmt: skip
     for count in (1, 2):
         lists = " ".join(f"{one}(first: {count}) {{ {within} }}" for one, within in fields.items())

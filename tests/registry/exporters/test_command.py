@@ -66,6 +66,13 @@ def test_every_format(lode: Any, format_: str):
         assert all(isinstance(item, ImportedRecord) for item in read_file(FILES[format_]))
 
 
+def test_a_partitioned_folder(lode: Any):
+    result = lode("--format", "parquet", "--partitioned", "--out", "all", "--json")
+    assert json.loads(result.stdout) == {"exported": 2, "left_out": {"G NoME": 1}, "file": "all"}
+    assert pq.read_table("all")["reduced_formula"].to_pylist() == ["KCl", "NaCl"]  # Cl-K, Cl-Na
+    assert [path.name for path in Path().iterdir()] == ["all"]
+
+
 def test_what_stays_is_told_and_comes_along_by_name(lode: Any):
     result = lode("--format", "parquet", "--out", "all.parquet")
     assert result.stdout == "2 exported to all.parquet\n"
@@ -92,6 +99,8 @@ def test_text_to_the_standard_output(lode: Any):
         ["--format", "json", "--out", "-", "--json"],
         ["--format", "xlsx", "--out", "all.xlsx"],
         ["--format", "json"],
+        ["--format", "json", "--partitioned", "--out", "all"],
+        ["--format", "parquet", "--partitioned", "--out", "-"],
         ["--out", "all.json"],
     ],
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from registry.identity.composition import Composition, written
 from registry.identity.normaliser import namings
-from registry.identity.prototype import _canonical, prototype_of
+from registry.identity.prototype import Species, _canonical, _label, prototype_of
 from registry.identity.spacegroups import either_hand
 from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
@@ -26,16 +25,15 @@ def canonical(tag: str) -> str:
     """An AFLOW tag in our choice of origin and order of species."""
     formula, pearson, number, *sites = tag.split("_")
     spacegroup = either_hand(int(number))
-    amounts = {z: int(count or 1) for z, count in enumerate(re.findall(r"[A-Z](\d*)", formula), start=1)}
-    orbits = [
-        (z, letter)
-        for z, site in zip(amounts, sites, strict=True)
-        for count, letter in re.findall(r"(\d*)([a-zA-Z])", site)
-        for _ in range(int(count or 1))
-    ]
-    species, _ = _canonical(orbits, amounts, spacegroup)
-    letters = "_".join("".join(written(count) + letter for letter, count in one) for one in species)
-    return f"{Composition.of(amounts).anonymous_formula}_{pearson}_{spacegroup}_{letters}"
+    amounts = [int(count or 1) for count in re.findall(r"[A-Z](\d*)", formula)]
+    rows = tuple((amount, positions(site)) for amount, site in zip(amounts, sites, strict=True))
+    species, _ = _canonical(rows, spacegroup)
+    return _label(tuple(sorted(amounts)), pearson, spacegroup, species)
+
+
+def positions(site: str) -> Species:
+    """ "bf2ij": one orbit each of b, f and j, two of i."""
+    return tuple((letter, int(count or 1)) for count, letter in re.findall(r"(\d*)([a-zA-Z])", site))
 
 
 def test_labels_agree_with_aflows_wherever_the_symmetry_does():

@@ -136,3 +136,10 @@ def test_pearson_symbols_are_aflows():
 def test_overlapping_atoms_give_a_reason():
     with pytest.raises(BadRecord, match=r"Na: no space group found at symprec 0.05 A.*overlapping"):
         prototype_of(Crystal(np.eye(3) * 4, [11, 11], [A, A]))
+
+
+def test_a_lattice_of_no_crystal_is_refused_at_once():
+    """Moyopy's search for symmetry doesn't end on this one: its shortest period, 0.43 A, is 9 times symprec."""
+    lattice = [[0.4204, -0.0557, -0.0656], [-2.589, 11.5471, 3.4592], [1.0664, -1.7139, 2.8781]]
+    with pytest.raises(BadRecord, match=r"Li: no space group.*repeats itself after 0.43 A"):
+        prototype_of(Crystal(np.array(lattice), [3], [[0.25, 0.25, 0.5]]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import strategies as st
 
 from registry.identity.composition import SYMBOLS
-from registry.query.fields import FIELDS, Type
+from registry.query.fields import FIELDS, Field, Type
 from registry.query.filter import Comparison, Filter, Has, Known, Length, Node, Not, both, either
 
 ELEMENTS = st.sampled_from(SYMBOLS[1:])
@@ -62,3 +63,21 @@ def _grown(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 
 NODES = st.recursive(LEAVES, _grown, max_leaves=8)
 FILTERS = st.builds(Filter, NODES | st.none(), MOMENTS | st.none())
+
+
+def about(known: dict[str, list[Any]]) -> st.SearchStrategy[Node]:
+    """Filters that find something in a registry where fields have these values, null among them."""
+    leaves = st.one_of(*(_comparison(FIELDS[name], values) for name, values in known.items()))
+    return st.recursive(leaves | st.builds(Known, st.sampled_from(sorted(known)), st.booleans()), _grown, max_leaves=5)
+
+
+def _comparison(field: Field, values: list[Any]) -> st.SearchStrategy[Node]:
+    if field.type is Type.WORDS:
+        words = st.sampled_from(sorted({word for one in values for word in one} or {"nobody"}))
+        lists = st.lists(words, min_size=1, max_size=2).map(tuple)
+        return st.builds(Has, st.just(field.name), st.sampled_from(["ALL", "ANY"]), lists)
+    if field.type is Type.ELEMENTS:
+        lists = st.sampled_from(values).map(tuple)
+        return st.builds(Has, st.just(field.name), st.sampled_from(["ALL", "ANY", "ONLY"]), lists)
+    operators = sorted(field.operators & set(ORDER))
+    return st.builds(Comparison, st.just(field.name), st.sampled_from(operators), st.sampled_from(values))
