@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": ("api.cli.doctor", "doctor", "Check what this machine has and say what is missing."),
     "import": ("api.cli.importing", "import_", "Bring crystals in from files and providers."),
     "export": ("api.cli.exporting", "export", "Write materials to files."),
+    "merge": ("api.cli.merging", "merge", "Take another registry into this one."),
     "generate": ("api.cli.work", "generate", "Propose candidates from the crystals in the registry."),
     "score": ("api.cli.work", "score", "Score what has no prediction yet."),
     "label": ("api.cli.work", "label", "Label what was selected."),

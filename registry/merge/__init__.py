@@ -1,0 +1,1 @@
+"""One registry into another, without doubling anything."""
