@@ -18,7 +18,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, make_url, text
 
 from registry.database import check_server, engine_for
-from registry.errors import BackupError
+from registry.errors import BackupError, DatabaseUnavailable
+from registry.hull.levels import shipped_levels
 from registry.postgres_binaries import find_client, major_of
 from registry.schema import alembic_config, check_schema, expected_revision, upgrade
 
@@ -26,7 +27,10 @@ MARK = b"PGDMP"  # the first bytes of an archive in the custom format
 SEAL = b"LODE-SHA256:"
 BLOCK = 1 << 20
 OURS = {"alembic_version", "structure", "hull_state"}
-MADE_BY_INIT = {"alembic_version", "level", "source", "training_set", "model", "model_file"}
+MANY = 1_000
+MADE_BY_INIT = {"alembic_version": 1, "level": MANY, "source": 1, "training_set": 1, "model": 1, "model_file": 2}
+"""How many rows: the shipped model with its level."""
+
 WAIT_FOR_TABLE = "60s"
 TABLES = """
 SELECT relname FROM pg_class
@@ -88,7 +92,7 @@ def _tables_removed(engine: Engine) -> Iterator[None]:
         yield
     except BackupError as error:
         upgrade(engine)
-        raise BackupError(f"{error}, but run `lode init` for what it puts into a new registry") from error
+        raise BackupError(f"{error}; the registry is empty, run `lode init` to fill it as a new one") from error
 
 
 def _finish(engine: Engine) -> dict[str, int]:
@@ -109,7 +113,10 @@ def count_rows(connection: Connection) -> dict[str, int]:
 def _refuse_rows(connection: Connection) -> list[str]:
     """The tables that are there. Raises BackupError where one holds more than `lode init` puts there."""
     counts = count_rows(connection)
-    there = [f"{count} in {name}" for name, count in counts.items() if count and name not in MADE_BY_INIT]
+    there = [f"{count} in {name}" for name, count in counts.items() if count > MADE_BY_INIT.get(name, 0)]
+    if counts.keys() >= OURS:
+        own = sorted(set(connection.scalars(text("SELECT name FROM level"))) - set(shipped_levels()))
+        there += [f"level {name}" for name in own]
     strangers = [] if not counts or counts.keys() >= OURS else [f"table {name}" for name in counts]
     if there or strangers:
         raise BackupError(f"the database isn't empty ({', '.join(there or strangers)}): restore into a new one")
@@ -155,11 +162,10 @@ def _check_seal(file: Path) -> None:
 
 def _newest_reader(server: int, bin_dir: Path | None) -> Path:
     """A file is told apart from garbage by the newest pg_restore: an older one calls a newer file damaged."""
-    newest, version = find_client("pg_restore", server, bin_dir), server
-    with contextlib.suppress(Exception):
+    newest = find_client("pg_restore", server, bin_dir)
+    with contextlib.suppress(DatabaseUnavailable):  # there is none newer
         while True:
-            newest = find_client("pg_restore", version, bin_dir)
-            version = major_of(newest) + 1
+            newest = find_client("pg_restore", major_of(newest) + 1, bin_dir)
     return newest
 
 
@@ -229,7 +235,7 @@ def _run(command: Sequence[str], url: str | None = None, output: int = subproces
     done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise BackupError(f"{lines[0] if lines else f'{command[0]} ended with {done.returncode}'}; nothing was changed")
+        raise BackupError(lines[0] if lines else f"{command[0]} ended with {done.returncode}")
     return done.stdout or ""
 
 

@@ -95,6 +95,18 @@ def test_a_registry_with_rows_is_left_alone_and_named(filled: str, file: Path) -
     assert contents(filled) == before
 
 
+def test_own_models_and_levels_make_a_registry_no_empty_one(engine: Engine, database_url: str, file: Path) -> None:
+    """Beyond what `lode init` puts there: they would be gone."""
+    with Session(engine) as session, session.begin():
+        at = make.level(session, "7net-0")
+        make.model(session, at, "shipped")
+        make.model(session, at, "my own", promoted=False)
+        make.level(session, "my level")
+    with pytest.raises(BackupError, match=r"2 in model, .*level my level"):
+        restore(database_url, file)
+    assert len(contents(database_url)["model"]) == 2
+
+
 def test_a_database_of_somebody_else_is_left_alone(empty_database: str, file: Path) -> None:
     engine = engine_for(empty_database)
     with engine.begin() as connection:
