@@ -129,8 +129,8 @@ SUMMARY = {
     "failed": "SELECT count(*) FROM selection WHERE purpose = 'label' AND round_id = :round AND NOT EXISTS (SELECT FROM"
     " calculation WHERE initial_structure_id = structure_id AND calculation.level_id = selection.level_id"
     " AND state = 'converged')",
-    "on_hull": "SELECT count(*) FROM hull_state JOIN calculation ON calculation.id = calculation_id JOIN selection ON"
-    " structure_id = initial_structure_id AND selection.level_id = calculation.level_id"
+    "on_hull": "SELECT count(*) FROM hull_state JOIN selection ON selection.structure_id = hull_state.structure_id"
+    " AND selection.level_id = hull_state.level_id"
     " WHERE purpose = 'label' AND round_id = :round AND valid_to IS NULL AND is_stable",
 }
 

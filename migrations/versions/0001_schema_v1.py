@@ -494,6 +494,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hull_state")),
     )
     op.create_index(
+        op.f("ix_hull_state_calculation_id_valid_from"), "hull_state", ["calculation_id", "valid_from"], unique=False
+    )
+    op.create_index(
         "ix_hull_state_current_composition",
         "hull_state",
         ["composition_id", "level_id"],
@@ -718,6 +721,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_hull_state_current_composition", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
     )
+    op.drop_index(op.f("ix_hull_state_calculation_id_valid_from"), table_name="hull_state")
     op.drop_table("hull_state")
     op.drop_index(op.f("ix_hull_event_displaced_calculation_id"), table_name="hull_event")
     op.drop_index(op.f("ix_hull_event_calculation_id"), table_name="hull_event")

@@ -34,6 +34,7 @@ class HullState(Base):
             postgresql_where=CURRENT,
         ),
         Index(None, "structure_id", "level_id", "valid_from"),
+        Index(None, "calculation_id", "valid_from"),
     )
 
     id: Mapped[Id]
