@@ -21,7 +21,7 @@ from registry.hull.store import (
     unplaceable,
 )
 from registry.identity.composition import ATOMIC_NUMBERS
-from registry.models import Calculation, HullEvent, HullState, Level
+from registry.models import Calculation, HullEvent, HullState, Level, Prototype, Structure
 from registry.query.values import formula_amounts
 from tests import factories as make
 
@@ -209,3 +209,15 @@ def test_two_sessions_take_turns(engine: Engine):
         assert thread.is_alive()
     thread.join(30)
     assert changed == [0]
+
+
+def test_a_state_repeats_the_keys_that_it_is_searched_by(session: Session, level: Level):
+    relaxed = make.calculation(
+        session, make.structure(session, "NaCl", label="AB_cF8_225_a_b"), level, energy=-8.0, label="AB_tP2_123_a_d"
+    )
+    unknown = make.calculation(session, make.structure(session, "LiCl", label="AB_cF8_225_a_b"), level, energy=-8.0)
+    place(session, level.id)
+    for one, label in ((relaxed, "AB_tP2_123_a_d"), (unknown, "AB_cF8_225_a_b")):
+        state, initial = current(session, one), session.get_one(Structure, one.initial_structure_id)
+        assert (state.structure_id, state.composition_id) == (initial.id, initial.composition_id)
+        assert session.get_one(Prototype, state.prototype_id).label == label
