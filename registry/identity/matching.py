@@ -76,10 +76,17 @@ def may_match(one: Cell, other: Cell) -> bool:
 
 @entry_point
 def _repeats(coords: Floats, ends: Ints, tolerance: Floats) -> bool:
-    """Whether a difference of two sites of the first species brings every site near one of its species."""
-    for site in range(1, ends[0]):  # noqa: SIM110  numba knows no generators inside any()
-        if _maps(coords, ends, coords[site] - coords[0], tolerance):
-            return True
+    """Whether a difference of two sites of a rarest species brings every site near one of its species.
+
+    Of several equally rare ones pymatgen takes the first by its name, so that any of them may be the one.
+    """
+    start = 0
+    for end in ends:
+        if end - start == ends[0]:
+            for site in range(start + 1, end):
+                if _maps(coords, ends, coords[site] - coords[start], tolerance):
+                    return True
+        start = end
     return False
 
 

@@ -215,7 +215,7 @@ def test_a_state_repeats_the_keys_that_it_is_searched_by(session: Session, level
     relaxed = make.calculation(
         session, make.structure(session, "NaCl", label="AB_cF8_225_a_b"), level, energy=-8.0, label="AB_tP2_123_a_d"
     )
-    unknown = make.calculation(session, make.structure(session, "LiCl", label="AB_cF8_225_a_b"), level, energy=-8.0)
+    unknown = make.calculation(session, make.structure(session, "KCl", label="AB_cF8_225_a_b"), level, energy=-8.0)
     place(session, level.id)
     for one, label in ((relaxed, "AB_tP2_123_a_d"), (unknown, "AB_cF8_225_a_b")):
         state, initial = current(session, one), session.get_one(Structure, one.initial_structure_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
@@ -66,7 +66,8 @@ def test_polytypes_are_refused_by_their_sites():
 
 
 @given(st.sampled_from([rock_salt(), rutile(), baddeleyite()]), st.floats(0, 0.2), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@example(rock_salt(), 0.09375, 273)  # one ion repeats within the tolerance, the other only nearly
+@settings(max_examples=200, deadline=None)
 def test_a_cell_taken_for_primitive_is_what_pymatgen_returns(crystal: Crystal, shift: float, seed: int):
     doubled = distorted(supercell(crystal, (1, 1, 2)), 0, shift, seed)
     niggli = doubled.to_pymatgen().get_reduced_structure("niggli")
