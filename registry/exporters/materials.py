@@ -10,8 +10,8 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, RowMapping, Select, func, not_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, func, select
+from sqlalchemy.orm import Session, aliased
 
 from registry.crystal import Crystal
 from registry.database import long_transaction
@@ -31,6 +31,8 @@ Progress = Callable[[int, int], None]
 BATCH = 500
 FIELD = "field "
 """Before the names of columns that hold a field of the query language."""
+
+EnergySource = aliased(Source, name="energy_source")
 
 OF_A_LEVEL = {"hull_state", "level", "prediction", "selection", "prototype"}
 """Tables whose fields mean something only at a level; a prototype is that of the relaxed crystal."""
@@ -127,11 +129,22 @@ def understood(session: Session, wanted: Wanted) -> Question:
 def _counts(session: Session, question: Question, wanted: Wanted) -> tuple[int, dict[str, int]]:
     """How many materials may leave, and how many of each source may not. Raises NotFound for a source that isn't."""
     _refuse_unknown(session, wanted.non_commercial)
-    columns = (Source.name.expression, Source.non_commercial.expression, func.count().label("materials"))
-    found = _matching(question, wanted, {"source"}, *columns).group_by(Source.id).order_by(Source.name)
-    rows = session.execute(found, question.bound).all()
-    left_out = {name: count for name, restricted, count in rows if restricted and name not in wanted.non_commercial}
-    return sum(count for _, _, count in rows) - sum(left_out.values()), left_out
+    held_back_by = _held_back_by(question, wanted).label("source_name")
+    found = _matching(question, wanted, {"source"}, held_back_by, func.count().label("materials"))
+    rows = session.execute(found.group_by(held_back_by).order_by(held_back_by), question.bound).tuples().all()
+    counts: dict[str | None, int] = dict(rows)
+    allowed = counts.pop(None, 0)
+    return allowed, {str(name): count for name, count in counts.items()}
+
+
+def _held_back_by(question: Question, wanted: Wanted) -> Column:
+    """Name of the source that keeps a row here, null where none does: the crystal's or, with energies, the energy's."""
+    sources: list[type[Source]] = [Source]
+    if question.level_id is not None:
+        sources.append(EnergySource)
+    allowed = list(wanted.non_commercial)
+    kept = [(and_(one.non_commercial, one.name.not_in(allowed)), one.name.expression) for one in sources]
+    return case(*kept, else_=None)
 
 
 def _refuse_unknown(session: Session, names: frozenset[str]) -> None:
@@ -144,6 +157,8 @@ def _refuse_unknown(session: Session, names: frozenset[str]) -> None:
 def _matching(question: Question, wanted: Wanted, tables: set[str], *columns: Column) -> Select[Any]:
     tables = tables | ({"hull_state", "prototype"} if question.level_id is not None else set())
     found = sql.matching(question.filter, tables, *columns)
+    if question.level_id is not None:
+        found = found.outerjoin(EnergySource, EnergySource.id == Calculation.source_id)
     if wanted.final:
         found = found.where(Calculation.id.is_not(None))
     return found.where(Calculation.off_hull.is_(None)) if wanted.entries else found
@@ -155,7 +170,7 @@ def _records(session: Session, question: Question, wanted: Wanted) -> Iterator[E
     asked = FIELDS.values() if wanted.partitioned else ()
     columns += [sql.column_of(one).label(FIELD + one.name) for one in asked]
     tables = {"composition", "source", *(one.table for one in asked)}
-    free = or_(not_(Source.non_commercial), Source.name.in_(wanted.non_commercial))
+    free = _held_back_by(question, wanted).is_(None)
     found = _matching(question, wanted, tables, *columns).where(free).order_by(*_order(wanted))
     with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
         for row in rows.mappings():

@@ -199,6 +199,15 @@ def test_the_relaxed_form_of_a_non_commercial_crystal_stays_too(session: Session
         assert exported(session, level="PBE", **wanted)[1] == ExportReport(0, {"GNoME": 1})
 
 
+def test_a_non_commercial_energy_keeps_a_free_crystal_here_only_where_energies_leave(session: Session):
+    theirs = make.source(session, "GNoME", non_commercial=True)
+    row = make.structure(session, "NaCl")
+    make.calculation(session, row, make.level(session, "PBE"), source_id=theirs.id)
+    assert exported(session)[1] == ExportReport(1)
+    assert exported(session, level="PBE")[1] == ExportReport(0, {"GNoME": 1})
+    assert exported(session, level="PBE", non_commercial=frozenset({"GNoME"}))[1] == ExportReport(1)
+
+
 def test_a_wrong_question_opens_no_file(session: Session):
     @contextmanager
     def never() -> Iterator[BinaryIO]:
