@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from registry.database import check_server, engine_for
 from registry.errors import BackupError, DatabaseUnavailable
@@ -84,10 +85,17 @@ def _tables_removed(engine: Engine) -> Iterator[None]:
     """Of an empty registry; made again on failure. pg_restore --clean stumbles over partitions."""
     from alembic import command
 
-    with engine.connect() as connection:
-        command.downgrade(alembic_config(connection), "base")
-        connection.execute(text("DROP TABLE alembic_version"))
-        connection.commit()
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            for table in connection.scalars(text(TABLES)).all():
+                connection.execute(text(f'LOCK TABLE public."{table}"'))
+            _refuse_rows(connection)  # once more: somebody may have written meanwhile
+            command.downgrade(alembic_config(connection), "base")
+            connection.execute(text("DROP TABLE alembic_version"))
+            connection.commit()
+    except DBAPIError as error:
+        raise BackupError(f"the empty tables can't be replaced: {str(error.orig).splitlines()[0]}") from error
     try:
         yield
     except BackupError as error:

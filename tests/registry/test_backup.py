@@ -107,6 +107,16 @@ def test_own_models_and_levels_make_a_registry_no_empty_one(engine: Engine, data
     assert len(contents(database_url)["model"]) == 2
 
 
+def test_tables_that_somebody_writes_to_are_not_replaced(engine: Engine, database_url: str, file: Path) -> None:
+    with Session(engine) as session:
+        make.structure(session)
+        with pytest.raises(BackupError, match="lock timeout"):
+            restore(database_url, file)
+        session.commit()
+    with pytest.raises(BackupError, match="1 in structure"):
+        restore(database_url, file)
+
+
 def test_a_database_of_somebody_else_is_left_alone(empty_database: str, file: Path) -> None:
     engine = engine_for(empty_database)
     with engine.begin() as connection:
