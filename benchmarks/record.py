@@ -171,7 +171,7 @@ def keyset(session: Session) -> dict[str, float]:
 def import_real(engine: Engine) -> dict[str, float]:
     """The real crystals of the test data, through the importer: seconds a thousand."""
     from registry.imports import import_file
-    from registry.ingest import SourceTerms
+    from registry.terms import SourceTerms
 
     folder = os.environ.get("LODE_TEST_DATA")
     if not folder:

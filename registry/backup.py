@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import check_server, engine_for
+from registry.disk import flush
 from registry.errors import BackupError, DatabaseUnavailable
 from registry.hull.levels import shipped_levels
 from registry.postgres_binaries import find_client, major_of
@@ -207,10 +208,16 @@ def _draft(file: Path) -> Iterator[int]:
         raise BackupError(f"{draft} can't be written: {error.strerror}") from error
     try:
         _lock(descriptor, draft)
-        yield descriptor
-        seal(draft)
-        draft.replace(file)
-        _sync_folder(file.parent)
+        try:
+            yield descriptor
+            seal(draft)
+            draft.replace(file)
+            flush(file.parent)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BackupError(f"{file} can't be written: {error.strerror}") from error
     finally:
         os.close(descriptor)
 
@@ -225,14 +232,6 @@ def _lock(descriptor: int, draft: Path) -> None:
         raise BackupError(f"another backup writes {draft}: wait until it has ended")
     os.fchmod(descriptor, 0o600)
     os.ftruncate(descriptor, 0)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _run(command: Sequence[str], url: str | None = None, output: int = subprocess.PIPE) -> str:

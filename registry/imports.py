@@ -22,16 +22,14 @@ from registry.importers import gnome
 from registry.importers.archive import content_of
 from registry.importers.files import format_of, read_file
 from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy
-from registry.ingest import NewStructure, SourceTerms, Stored, crystal_of, source_id, store
+from registry.ingest import NewStructure, Stored, crystal_of, source_id, store
 from registry.models import Calculation, Composition, Duplicate, Import, Structure
 from registry.states import CalculationState, Origin, Task
+from registry.terms import UNTOLD, SourceTerms
 
 BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
 NO_CORRECTION = "no correction is known for it"
-DEFAULT_SOURCE = "user"
-"""What the command says where nobody said where crystals come from."""
-
 SAME_ENERGY = 1e-6
 """eV/atom. Files write energies with six digits or more."""
 
@@ -139,8 +137,7 @@ class Importer:
         """Raises LodeError where terms contradict each other."""
         terms = self.terms
         if record.terms is not None:
-            one = record.terms
-            terms = SourceTerms(one.source, one.licence, one.citation, one.non_commercial)
+            terms = record.terms
             _refuse_other_terms(terms, self.terms)
         if terms not in self._sources:
             self._sources[terms] = source_id(self.session, terms)
@@ -231,7 +228,7 @@ class Importer:
 def _refuse_other_terms(told: SourceTerms, given: SourceTerms) -> None:
     default = asdict(SourceTerms(given.name))
     differ = [name for name, value in asdict(given).items() if value not in (default[name], getattr(told, name))]
-    if given.name not in (DEFAULT_SOURCE, told.name):
+    if given.name not in (UNTOLD.name, told.name):
         differ.insert(0, "name")
     if differ:
         raise LodeError(

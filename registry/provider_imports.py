@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.importers.record import Item
 from registry.imports import BATCH, Importer, ImportReport, begin_import, level_id_of
-from registry.ingest import SourceTerms
+from registry.terms import SourceTerms
 
 
 def import_delivery(

@@ -19,10 +19,11 @@ from registry.hull.levels import Correction, Level
 from registry.hull.store import stored_level
 from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import DuplicateIndex, Identity
-from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
+from registry.ingest import NewStructure, crystal_of, source_id, store
 from registry.models import Calculation, Duplicate, Frame, Structure
 from registry.queue import Claim
 from registry.states import CalculationState, ErrorClass, Kind, Origin, Task
+from registry.terms import OWN
 from workers.engines.base import Engine as LabelEngine
 from workers.engines.base import Frame as RelaxationFrame
 from workers.engines.base import Label, Relaxation, engine_named

@@ -14,7 +14,7 @@ from api.cli.providing import import_provider, provider_options
 if TYPE_CHECKING:
     from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading
-    from registry.ingest import SourceTerms
+    from registry.terms import SourceTerms
 
 
 @click.command(name="import")
@@ -53,14 +53,12 @@ def import_(
     """
     from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading, counted
-    from registry.ingest import SourceTerms
+    from registry.terms import UNTOLD, SourceTerms
 
     query = Query(provider, filter_, chemsys, energy, level is not None, non_commercial)
     reading = Reading(structures, mp_shifts)
     _refuse_a_mix(query, limit, bool(files or prototypes), reading)
-    terms = SourceTerms(
-        source or "user", licence or SourceTerms.licence, citation or SourceTerms.citation, non_commercial
-    )
+    terms = SourceTerms(source or UNTOLD.name, licence or UNTOLD.licence, citation or UNTOLD.citation, non_commercial)
     _refuse_contradictions(files, level, terms, reading)
     report, complaints = ImportReport(), 0
     if provider:
@@ -92,12 +90,12 @@ def _refuse_contradictions(files: tuple[Path, ...], level: str | None, terms: So
     """Raises SettingsError for options that would go unheard."""
     from registry.errors import SettingsError
     from registry.importers.files import format_of
-    from registry.ingest import SourceTerms
+    from registry.terms import UNTOLD
 
     tables = [path.name for path in files if format_of(path) == "gnome"]
     if reading.structures and not tables:
         raise SettingsError("--structures goes with GNoME's table: name the .csv among FILES")
-    if tables and terms != SourceTerms("user"):
+    if tables and terms != UNTOLD:
         raise SettingsError(f"{tables[0]} comes in on GNoME's own terms: leave out what says where it comes from")
     if reading.mp_shifts and tables:
         raise SettingsError("--mp-shifts is for energies of the Materials Project: import GNoME's table without it")
@@ -135,7 +133,7 @@ def import_prototypes(report: ImportReport) -> None:
     from api.cli.database import open_registry
     from registry.importers.prototypes import CITATION, SOURCE, read_prototypes
     from registry.imports import Importer, begin_import
-    from registry.ingest import SourceTerms
+    from registry.terms import SourceTerms
 
     terms = SourceTerms(SOURCE, "MIT (as shipped in pymatgen)", CITATION)
     with Session(open_registry()) as session, session.begin():

@@ -41,8 +41,8 @@ def import_provider(
     from api.cli.database import open_registry
     from registry.importers.providers import open_provider
     from registry.imports import level_id_of
-    from registry.ingest import SourceTerms
     from registry.provider_imports import import_delivery
+    from registry.terms import SourceTerms
 
     engine, done = open_registry(), 0
     if level:

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from registry.disk import flush
 from registry.errors import LodeError, SettingsError
 from registry.exporters import parquet
 from registry.exporters.record import ExportedRecord
@@ -72,7 +73,7 @@ def destination(path: Path) -> Iterator[Path]:
             yield draft
             _on_disk(draft)
             draft.replace(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     except OSError as error:
         raise LodeError(f"{path} can't be written: {error.strerror or error}") from error
 
@@ -123,12 +124,4 @@ def _shown(field: Field, value: Any) -> Any:
 
 def _on_disk(draft: Path) -> None:
     for path in (*draft.rglob("*"), draft):
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        flush(path)

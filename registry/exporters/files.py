@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from registry.disk import flush
 from registry.errors import LodeError, SettingsError
 from registry.exporters.record import ExportedRecord
 
@@ -77,5 +78,6 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        flush(path.parent)
     finally:
         draft.unlink(missing_ok=True)

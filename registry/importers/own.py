@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.crystal import Crystal
-from registry.importers.record import ImportedEnergy, ImportedRecord, RowTerms
+from registry.importers.record import ImportedEnergy, ImportedRecord
+from registry.terms import UNTOLD, SourceTerms
 
 Facts = Mapping[str, Any]
 
@@ -30,9 +31,9 @@ def own_record(facts: Facts, crystal: Crystal, record: str) -> ImportedRecord:
         external_ids={str(scheme): _names(names) for scheme, names in dict(facts.get("external_ids") or {}).items()},
         metadata=dict(facts.get("metadata") or {}),
         energy=_energy(facts),
-        terms=RowTerms(
-            source=facts["source"],
-            licence=str(facts.get("licence") or "unknown"),
+        terms=SourceTerms(
+            name=facts["source"],
+            licence=str(facts.get("licence") or UNTOLD.licence),
             citation=str(facts.get("citation") or ""),
             non_commercial=bool(facts.get("non_commercial")),
         ),

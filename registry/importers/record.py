@@ -14,6 +14,7 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import SYMBOLS
 from registry.importers.overlap import CLOSEST, SHORTEST_PERIOD, overlap
+from registry.terms import SourceTerms
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -68,16 +69,6 @@ class ImportedEnergy:
     off_hull: str | None = None
 
 
-@dataclass(frozen=True)
-class RowTerms:
-    """Where a single row comes from, and on which terms it may be passed on."""
-
-    source: str
-    licence: str
-    citation: str
-    non_commercial: bool
-
-
 @dataclass(frozen=True, eq=False)
 class ImportedRecord:
     """One crystal of a file, checked.
@@ -96,7 +87,7 @@ class ImportedRecord:
     external_ids: Mapping[str, str | list[str]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     energy: ImportedEnergy | None = None
-    terms: RowTerms | None = None
+    terms: SourceTerms | None = None
 
     def __post_init__(self) -> None:
         names = [one for value in self.external_ids.values() for one in ([value] if isinstance(value, str) else value)]
@@ -109,7 +100,7 @@ class ImportedRecord:
             run_type = _storable(self.energy.run_type, self.record)
             object.__setattr__(self, "energy", replace(self.energy, parameters=parameters, run_type=run_type))
         if self.terms is not None:
-            _storable([self.terms.source, self.terms.licence, self.terms.citation], self.record)
+            _storable([self.terms.name, self.terms.licence, self.terms.citation], self.record)
 
 
 Item = ImportedRecord | BadRecord

@@ -24,8 +24,8 @@ from registry.hull.store import ensure_level, level_entries
 from registry.importers.prototypes import CITATION, SOURCE, read_prototypes
 from registry.importers.record import ImportedRecord
 from registry.imports import Importer
-from registry.ingest import SourceTerms
 from registry.states import Stage
+from registry.terms import SourceTerms
 from tests.conftest import NewDatabase
 from tests.workers.standin import standin_engine, standin_level
 from workers.campaign import CampaignSettings, Outcome, run_round

@@ -21,8 +21,9 @@ from registry.hull.levels import shipped_levels
 from registry.hull.store import place
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.imports import PLAIN, ImportReport, counted, import_file
-from registry.ingest import SourceTerms, source_id
+from registry.ingest import source_id
 from registry.models import Calculation, Composition, Duplicate, HullState, Import, Level, Source, Structure
+from registry.terms import SourceTerms
 from tests.registry.importers.test_bad_files import CIF
 
 TERMS = SourceTerms("somebody", "CC0-1.0", "Somebody (2020)")

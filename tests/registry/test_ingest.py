@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 from registry.crystal import Crystal
 from registry.errors import LodeError
 from registry.identity.duplicates import Identity
-from registry.ingest import OWN, NewStructure, SourceTerms, Stored, crystal_of, crystals, public_id, source_id, store
+from registry.ingest import NewStructure, Stored, crystal_of, crystals, public_id, source_id, store
 from registry.models import Composition, ExternalId, Family, FamilyMember, Prototype, Source, Structure
 from registry.states import Origin
+from registry.terms import OWN, SourceTerms
 
 SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CSCL = Crystal(np.eye(3) * 4.1, [55, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])

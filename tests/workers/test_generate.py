@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
-from registry.ingest import OWN, NewStructure, crystal_of, source_id, store
+from registry.ingest import NewStructure, crystal_of, source_id, store
 from registry.models import Composition, Funnel, Lineage, Source, Structure
 from registry.states import Operation, Origin
+from registry.terms import OWN
 from tests import factories as make
 from workers.candidates.generation import Settings
 from workers.generate import Generated, generate_candidates

@@ -18,8 +18,9 @@ from registry.crystal import Crystal
 from registry.exporters.files import destination
 from registry.exporters.materials import Wanted, export
 from registry.imports import import_file
-from registry.ingest import SourceTerms, crystal_of, public_id
+from registry.ingest import crystal_of, public_id
 from registry.models import Calculation, ExternalId, Source, Structure
+from registry.terms import SourceTerms
 from tests import factories as make
 from tests.registry.exporters.records import crystals, energies, formula, notes, texts
 

@@ -17,9 +17,9 @@ from registry.errors import LodeError
 from registry.hull.store import place
 from registry.importers.gnome import MP_SHIFTS
 from registry.imports import ImportReport, Reading, import_file
-from registry.ingest import SourceTerms
 from registry.models import Calculation, Composition, ExternalId, HullState, Import, Level, Source
 from registry.models import Structure as StructureRow
+from registry.terms import SourceTerms
 from tests.registry.importers.gnome_release import cif, row, salt, write_table, write_zip
 
 SALTS = {"000006a8c4": salt("Na", "Cl"), "fffff156dc": salt("K", "Cl", 4.3), "00014cac13": salt("Mg", "O", 3.6)}

@@ -25,8 +25,8 @@ from registry.identity.duplicates import DuplicateIndex
 from registry.importers.pymatgen_json import read_document
 from registry.importers.record import ImportedRecord
 from registry.imports import import_file
-from registry.ingest import SourceTerms
 from registry.models import Calculation, ExternalId, HullState, Level
+from registry.terms import SourceTerms
 
 MP = SourceTerms("Materials Project", "CC-BY-4.0", "Jain et al., APL Materials 1, 011002 (2013)")
 SALT = Structure(Lattice.cubic(4.0), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
