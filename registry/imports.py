@@ -1,11 +1,11 @@
-"""Files into the registry: one transaction a file, every refused record with its reason."""
+"""Files into the registry: one transaction a batch, every refused record with its reason."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,21 @@ class ImportReport:
     """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it.
 
     Refused is also a second, other energy of a structure at one level: the structure stays as it is stored.
+    resumed: how many of those read had been read when an earlier import of the file was killed
     """
 
     read: int = 0
     imported: int = 0
     duplicates: int = 0
     refused: list[BadRecord] = field(default_factory=list)
+    resumed: int = 0
 
     def add(self, other: ImportReport) -> None:
         self.read += other.read
         self.imported += other.imported
         self.duplicates += other.duplicates
         self.refused += other.refused
+        self.resumed += other.resumed
 
 
 @dataclass
@@ -241,8 +244,8 @@ def _complaint(record: ImportedRecord, stored: Any) -> BadRecord | None:
     """Why a record's energy isn't the stored one (a row of energy and correction)."""
     if record.energy is None:
         return None
-    corrected = (stored.correction or 0.0) - (record.energy.correction or 0.0)
-    apart = max(abs(stored.energy - record.energy.total), abs(corrected))
+    corrections_apart = (stored.correction or 0.0) - (record.energy.correction or 0.0)
+    apart = max(abs(stored.energy - record.energy.total), abs(corrections_apart))
     if apart <= SAME_ENERGY * record.crystal.nsites:
         return None
     corrected = f", corrected by {stored.correction} eV" if stored.correction else ""
@@ -258,34 +261,98 @@ def import_file(
     progress: Callable[[int], None],
     reading: Reading = PLAIN,
 ) -> ImportReport:
-    """Read a file into the session. Raises LodeError if this very file is there already; commit is the caller's.
+    """Read a file, one transaction a batch. One that was killed goes on after its last batch.
 
-    A file of which nothing can be stored leaves no trace, not even its source or its level. What GNoME released comes
-    in on GNoME's terms, whatever `terms` say.
+    Raises LodeError if this very file is there already. A file of which nothing can be stored leaves no trace, not even
+    its source or its level. What GNoME released comes in on GNoME's terms, whatever `terms` say.
     """
-    begin_import(session)
-    with session.begin_nested() as savepoint:
-        level_id = level_id_of(session, level) if level else None
-        digest = reading.digest(path)
-        if digest is not None:
-            _refuse_second_time(session, path, digest, level_id)
-        terms = GNOME_TERMS if format_of(path) == "gnome" else terms
-        report = Importer(session, terms, level_id).store(reading.items(path), progress)
-        if digest is None or len(report.refused) == report.read:
-            savepoint.rollback()
-        else:
-            session.add(Import(name=path.name, sha256=digest, level_id=level_id, counts=_counts(report)))
+    terms = GNOME_TERMS if format_of(path) == "gnome" else terms
+    source = _Source(path, reading.digest(path), level, terms)
+    report, position = ImportReport(), 0
+    for batch, last in _batches(reading.items(path)):
+        begin_import(session)
+        with session.begin_nested() as savepoint:
+            report = _import_batch(session, source, batch, position, report, progress, last=last)
+            if source.digest is None or len(report.refused) == report.read:
+                savepoint.rollback()
+        session.commit()
+        position += len(batch)
     return report
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is imported; digest: None for what can't be read."""
+
+    path: Path
+    digest: str | None
+    level: str | None
+    terms: SourceTerms
+
+
+def _import_batch(
+    session: Session,
+    source: _Source,
+    batch: list[Item],
+    position: int,
+    report: ImportReport,
+    progress: Callable[[int], None],
+    *,
+    last: bool,
+) -> ImportReport:
+    """Store what of a batch isn't stored yet, and how far that is. The report of all up to there."""
+    level_id = level_id_of(session, source.level) if source.level else None
+    row = _import_row(session, source, level_id)
+    done = 0 if row is None else max(0, min(row.records - position, len(batch)))
+    if row is not None and done:
+        report = _resumed(row)
+        progress(done)
+    if done < len(batch) or last:
+        report.add(Importer(session, source.terms, level_id).store(batch[done:], progress))
+        row = row or Import(name=source.path.name, sha256=source.digest or "", level_id=level_id)
+        _keep(session, row, report, position + len(batch), last)
+    return report
+
+
+def _batches(items: Iterable[Item]) -> Iterator[tuple[list[Item], bool]]:
+    """Each with whether it is the last one."""
+    iterator = iter(items)
+    batch = list(islice(iterator, BATCH))
+    while following := list(islice(iterator, BATCH)):
+        yield batch, False
+        batch = following
+    yield batch, True
+
+
+def _import_row(session: Session, source: _Source, level_id: int | None) -> Import | None:
+    """What is known of an import that didn't end. Raises LodeError for one that did."""
+    same_level = Import.level_id.is_not_distinct_from(level_id)
+    row = session.scalar(sa.select(Import).where(Import.sha256 == source.digest, same_level))
+    if row is not None and row.finished_at is not None:
+        raise LodeError(
+            f"{source.path}: imported before, as {row.name} on {row.finished_at:%Y-%m-%d %H:%M}; nothing to do"
+        )
+    return row
+
+
+def _resumed(row: Import) -> ImportReport:
+    """What had been done when the import was killed."""
+    refused = [BadRecord(one["record"], one["reason"]) for one in row.complaints]
+    counts = {name: int(str(row.counts[name])) for name in ("read", "imported", "duplicates")}
+    return ImportReport(**counts, refused=refused, resumed=counts["read"])
+
+
+def _keep(session: Session, row: Import, report: ImportReport, position: int, last: bool) -> None:
+    row.records, row.counts = position, {**_counts(report), "refused": len(report.refused)}
+    row.complaints = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
+    row.finished_at = session.scalar(sa.select(sa.func.now())) if last else None
+    session.add(row)
 
 
 def begin_import(session: Session) -> None:
     """Until this transaction ends, no other import: each sees the crystals and the files of those before it."""
     long_transaction(session)  # comparing crystals takes long, and nothing is sent to the server meanwhile
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(IMPORT_LOCK)))
-
-
-def _counts(report: ImportReport) -> dict[str, object]:
-    return {**counted(report), "refused": len(report.refused)}
 
 
 def level_id_of(session: Session, name: str) -> int:
@@ -298,15 +365,12 @@ def level_id_of(session: Session, name: str) -> int:
     return ensure_level(session, Level(name, "imported", "as imported", "as imported", {}, {}, (), note))
 
 
-def _refuse_second_time(session: Session, path: Path, digest: str, level_id: int | None) -> None:
-    same_level = Import.level_id.is_not_distinct_from(level_id)
-    row = session.scalar(sa.select(Import).where(Import.sha256 == digest, same_level))
-    if row is not None:
-        raise LodeError(f"{path}: imported before, as {row.name} on {row.finished_at:%Y-%m-%d %H:%M}; nothing to do")
-
-
 def counted(report: ImportReport) -> dict[str, object]:
     """The report in the words of `lode import --json`."""
     refused = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
-    counts = Counter(read=report.read, imported=report.imported, duplicates=report.duplicates)
-    return {**counts, "refused": refused}
+    resumed = {"resumed": report.resumed} if report.resumed else {}
+    return {**_counts(report), "refused": refused, **resumed}
+
+
+def _counts(report: ImportReport) -> dict[str, int]:
+    return {"read": report.read, "imported": report.imported, "duplicates": report.duplicates}

@@ -48,8 +48,8 @@ def import_(
 ) -> None:
     """Bring crystals in from CIF, POSCAR, extxyz, pymatgen JSON, parquet, ASE databases or GNoME's CSV: FILES.
 
-    Or from a provider on the net. Each file is one transaction. A record that can't be stored is named with its
-    reason, and the others go in; the exit code is 1 then.
+    Or from a provider on the net. A record that can't be stored is named with its reason, and the others go in; the
+    exit code is 1 then. A file whose import was killed goes on where it ended.
     """
     from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading, counted
@@ -112,7 +112,7 @@ def _import_one(path: Path, level: str | None, terms: SourceTerms, reading: Read
 
     done = 0
     try:
-        with Session(open_registry()) as session, session.begin(), progress() as advance:
+        with Session(open_registry()) as session, progress() as advance:
 
             def count(records: int) -> None:
                 nonlocal done
@@ -142,6 +142,8 @@ def import_prototypes(report: ImportReport) -> None:
 
 
 def _print(report: ImportReport) -> None:
+    if report.resumed:
+        click.echo(f"lode: went on where an import was killed, after {report.resumed} records", err=True)
     for bad in report.refused:
         click.echo(f"lode: {bad.record}: {bad.reason}", err=True)
     click.echo(

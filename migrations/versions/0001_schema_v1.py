@@ -162,8 +162,28 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=True),
-        sa.Column("counts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("finished_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "records",
+            sa.BigInteger(),
+            nullable=False,
+            comment="of the file, that have been read and stored or refused",
+        ),
+        sa.Column(
+            "counts",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="read, imported, duplicates, refused",
+        ),
+        sa.Column(
+            "complaints",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="[{record, reason}] of the refused ones",
+        ),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "finished_at", sa.DateTime(timezone=True), nullable=True, comment="null: it was killed, or still runs"
+        ),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_import_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_import")),
         sa.UniqueConstraint(

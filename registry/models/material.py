@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.base import Base, Id, Json, Now, SymbolText, one_of
@@ -186,7 +186,7 @@ class Lineage(Base):
 
 
 class Import(Base):
-    """A file that was read, so that reading it twice is seen."""
+    """A file that was read, so that reading it twice is seen, and that a killed import goes on where it ended."""
 
     __tablename__ = "import"
     __table_args__ = (UniqueConstraint("sha256", "level_id", postgresql_nulls_not_distinct=True),)
@@ -195,5 +195,8 @@ class Import(Base):
     name: Mapped[str]
     sha256: Mapped[str]
     level_id: Mapped[int | None] = mapped_column(ForeignKey("level.id"))
-    counts: Mapped[Json]
-    finished_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    records: Mapped[int] = mapped_column(comment="of the file, that have been read and stored or refused")
+    counts: Mapped[Json] = mapped_column(comment="read, imported, duplicates, refused")
+    complaints: Mapped[list[dict[str, str]]] = mapped_column(JSONB, comment="[{record, reason}] of the refused ones")
+    started_at: Mapped[Now]
+    finished_at: Mapped[datetime | None] = mapped_column(comment="null: it was killed, or still runs")

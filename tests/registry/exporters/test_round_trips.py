@@ -70,12 +70,13 @@ def held(format_: str) -> st.SearchStrategy[list[Held]]:
 
 
 @contextmanager
-def undone(session: Session) -> Iterator[None]:
-    """What happens within leaves no trace."""
-    with session.begin_nested() as savepoint:
-        yield
+def undone(session: Session) -> Iterator[Session]:
+    """A session of which nothing stays, whatever it commits."""
+    connection = session.connection()
+    with connection.begin_nested() as savepoint:
+        with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as inner:
+            yield inner
         savepoint.rollback()
-    session.expunge_all()
 
 
 def fill(session: Session, materials: list[Held]) -> None:
@@ -97,13 +98,13 @@ def carried(session: Session, format_: str, materials: list[Held], folder: Path)
     """Export them from one registry and import them into another."""
     path = folder / f"all.{SUFFIX[format_]}"
     wanted = Wanted(format_, level=LEVEL, non_commercial=frozenset({"theirs"} & {one.source for one in materials}))
-    with undone(session):
-        fill(session, materials)
-        export(session, wanted, destination(path, format_), lambda _done, _total: None)
-    with undone(session):
-        report = import_file(session, path, LEVEL, SourceTerms("user"), lambda _count: None)
+    with undone(session) as ours:
+        fill(ours, materials)
+        export(ours, wanted, destination(path, format_), lambda _done, _total: None)
+    with undone(session) as theirs:
+        report = import_file(theirs, path, LEVEL, SourceTerms("user"), lambda _count: None)
         assert not report.refused
-        return stored(session)
+        return stored(theirs)
 
 
 def stored(session: Session) -> list[Held]:
@@ -151,10 +152,10 @@ SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0,
 
 def exported(session: Session, folder: Path, source: str) -> Path:
     path = folder / "salt.extxyz"
-    with undone(session):
-        fill(session, [Held(SALT, source)])
+    with undone(session) as ours:
+        fill(ours, [Held(SALT, source)])
         wanted = Wanted("extxyz", non_commercial=frozenset({source}))
-        export(session, wanted, destination(path, "extxyz"), lambda _done, _total: None)
+        export(ours, wanted, destination(path, "extxyz"), lambda _done, _total: None)
     return path
 
 
