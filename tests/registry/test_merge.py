@@ -135,7 +135,7 @@ def fill(registry: Registry, ids_from: int = 1) -> None:
         make.family_member(session, child, "rocksalt")
         session.add(Funnel(round_id=turn.id, stage="pre", rule="kept", candidates=4))
         session.add(Validation(round_id=turn.id, name="textbook", summary={"found": 1}, rows=[]))
-        session.add(Import(name="a.cif", sha256="0", level_id=None, counts={}))
+        session.add(Import(name="a.cif", sha256="0", level_id=None, counts={}, records=1, complaints=[]))
         session.add(frame(calculation.id, known.composition_id, known.nsites))
         make.work(session)
         make.worker(session)
