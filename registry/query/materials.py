@@ -135,7 +135,7 @@ def describe(
 ) -> list[Row]:
     """The fields of structures, in the order of `ids`."""
     names = [named(name).name for name in fields] if fields else list(FIELDS)
-    statement = sql.described(names, question.past)
+    statement = sql.described(tuple(names), question.past)
     rows = session.execute(statement, {**question.bound, "ids": list(ids)}).mappings()
     described = {row["structure_id"]: _as_data(dict(row), names) for row in rows}
     return [described[one] for one in ids]
@@ -246,15 +246,20 @@ def _levels(session: Session) -> list[str]:
 
 
 def _as_data(row: Mapping[str, Any], names: Sequence[str]) -> Row:
-    return {name: _shown(name, row[name]) for name in names}
+    data = {name: row[name] for name in names}
+    return data | {name: shown(data[name]) for name, shown in SHOWN.items() if name in data}
 
 
-def _shown(name: str, value: Any) -> Any:
-    if name == "external_ids":
-        return _by_scheme(value or [])
-    if name in FIELDS and FIELDS[name].type is Type.WORDS:
-        return value or []
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+def _moment_shown(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
+
+
+def _words_shown(words: list[str] | None) -> list[str]:
+    return words or []
+
+
+def _names_shown(pairs: Sequence[Sequence[str]] | None) -> dict[str, str | list[str]]:
+    return _by_scheme(pairs or [])
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
@@ -380,3 +385,11 @@ SELECT * FROM ranked WHERE place <= :ways ORDER BY root, place
 def _walk(side: str) -> str:
     near, far = SIDES[side]
     return WALK.replace("NEAR", near).replace("FAR", far)
+
+
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    **{one.name: _words_shown for one in FIELDS.values() if one.type is Type.WORDS},
+    **{one.name: _moment_shown for one in FIELDS.values() if one.type is Type.TIMESTAMP},
+    "external_ids": _names_shown,
+}
+"""How fields are shown that aren't shown as they are."""
