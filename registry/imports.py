@@ -18,12 +18,14 @@ from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
 from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.imported_properties import store_properties
 from registry.importers import gnome
 from registry.importers.archive import content_of
 from registry.importers.files import format_of, read_file
-from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy
+from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy, bad_property
 from registry.ingest import NewStructure, Stored, crystal_of, source_id, store
 from registry.models import Calculation, Composition, Duplicate, Import, Structure
+from registry.properties import CrystalProperty
 from registry.states import CalculationState, Origin, Task
 from registry.terms import UNTOLD, SourceTerms
 
@@ -75,7 +77,8 @@ def _beside_gnome(item: Item) -> Item:
 class ImportReport:
     """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it.
 
-    Refused is also a second, other energy of a structure at one level: the structure stays as it is stored.
+    Refused is also a second, other energy of a structure at one level, and a second, other value of a property by one
+    method: the structure stays as it is stored.
     resumed: how many of those read had been read when an earlier import of the file was killed
     """
 
@@ -127,21 +130,25 @@ class Importer:
         return self.report
 
     def _checked(self, record: ImportedRecord | BadRecord) -> ImportedRecord | BadRecord:
-        """What contradicts the terms is a bad record and, where energies are kept, what has one that is none."""
+        """What contradicts terms is a bad record, and so is what has a property or (if kept) an energy that is none."""
         if isinstance(record, BadRecord):
             return record
+        energy = record.energy if self.level_id is not None else None
         try:
-            self._source(record)
+            for part in (None, energy, *record.properties):
+                self._source(record, part)
         except LodeError as error:
             return BadRecord(record.record, str(error))
-        return record if self.level_id is None else bad_energy(record) or record
+        return (bad_energy(record) if energy else None) or bad_property(record) or record
 
-    def _source(self, record: ImportedRecord) -> int:
-        """Raises LodeError where terms contradict each other."""
+    def _source(self, record: ImportedRecord, part: ImportedEnergy | CrystalProperty | None = None) -> int:
+        """Of the crystal, or of a part of its record. Raises LodeError where terms contradict each other."""
         terms = self.terms
         if record.terms is not None:
             terms = record.terms
             _refuse_other_terms(terms, self.terms)
+        if part is not None and part.terms is not None:
+            terms = part.terms
         if terms not in self._sources:
             self._sources[terms] = source_id(self.session, terms)
         return self._sources[terms]
@@ -153,7 +160,9 @@ class Importer:
             for identity, record in zip(identities, batch, strict=True)
         ]
         places = store(self.session, new)
-        complaints = self._store_energies(places, batch)
+        located = [(place.id, record) for place, record in zip(places, batch, strict=True)]
+        energies, properties = self._store_energies(located), store_properties(self.session, located, self._source)
+        complaints = [one or other for one, other in zip(energies, properties, strict=True)]
         fresh = {place.id: identity for place, identity in zip(places, identities, strict=True) if place.new}
         known = self._known(fresh)
         for place, identity, complaint in zip(places, identities, complaints, strict=True):
@@ -188,18 +197,18 @@ class Importer:
             index.add(row.id, crystal_of(row))
         return index
 
-    def _store_energies(self, places: Sequence[Stored], batch: Sequence[ImportedRecord]) -> list[BadRecord | None]:
+    def _store_energies(self, located: Sequence[tuple[int, ImportedRecord]]) -> list[BadRecord | None]:
         """Store the energies that records bring. For each record the complaint, where another one is there."""
         if self.level_id is None:
-            return [None] * len(batch)
+            return [None] * len(located)
         rows: dict[int, dict[str, object]] = {}
-        for place, record in zip(places, batch, strict=True):
-            if record.energy is not None:
-                rows.setdefault(place.id, self._energy_values(place, self._source(record), record.energy))
+        for key, record in located:
+            if (energy := record.energy) is not None:
+                rows.setdefault(key, self._energy_values(key, self._source(record, energy), energy))
         if rows:
             self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
         stored = self._stored_energies(rows)
-        return [_complaint(record, stored.get(place.id)) for place, record in zip(places, batch, strict=True)]
+        return [_complaint(record, stored.get(key)) for key, record in located]
 
     def _stored_energies(self, structure_ids: Iterable[int]) -> dict[int, Any]:
         query = sa.select(Calculation.initial_structure_id, Calculation.energy, Calculation.correction).where(
@@ -209,13 +218,13 @@ class Importer:
         )
         return {row.initial_structure_id: row for row in self.session.execute(query)}
 
-    def _energy_values(self, place: Stored, source: int, energy: ImportedEnergy) -> dict[str, object]:
+    def _energy_values(self, structure_id: int, source: int, energy: ImportedEnergy) -> dict[str, object]:
         run_type = {} if energy.run_type is None else {"run_type": energy.run_type}
         return {
             "level_id": self.level_id,
             "source_id": source,
-            "initial_structure_id": place.id,
-            "final_structure_id": place.id,
+            "initial_structure_id": structure_id,
+            "final_structure_id": structure_id,
             "task": Task.STATIC,
             "state": CalculationState.CONVERGED,
             "energy": energy.total,

@@ -272,10 +272,16 @@ def duplicate(session: Session, of: models.Structure, same_as: models.Structure)
 
 
 def property_of(
-    session: Session, of: models.Structure, name: str, value: float, method: str, unit: str = "eV"
+    session: Session,
+    of: models.Structure,
+    name: str,
+    value: float | None,
+    method: str,
+    unit: str = "eV",
+    **columns: Any,
 ) -> models.Property:
-    columns = {"name": name, "value": value, "unit": unit, "method": method, "source_id": of.source_id}
-    return added(session, models.Property(structure_id=of.id, **columns))
+    told = {"name": name, "value": value, "unit": unit, "method": method, "source_id": of.source_id}
+    return added(session, models.Property(structure_id=of.id, **{**told, **columns}))
 
 
 def family_member(session: Session, of: models.Structure, label: str) -> models.FamilyMember:

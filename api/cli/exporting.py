@@ -43,8 +43,8 @@ def export(
 
     Energies come along where a --level is named or the filter asks about one. entries are the relaxed structures with
     an energy that may stand on a hull. text in a file whose name ends in .gz is packed.
-    Rows of non-commercial sources stay here unless the source is named. --partitioned makes a new folder, a part for
-    each number of elements, with every field that can be asked for.
+    Rows of non-commercial sources stay here unless the source is named, and so do single properties of free rows.
+    --partitioned makes a new folder, a part for each number of elements, with every field that can be asked for.
     """
     from registry.exporters.materials import Wanted
 
@@ -55,8 +55,11 @@ def export(
     report = _export(Wanted(format_, filter_, level, relaxed, frozenset(sources), partitioned), out)
     if report.left_out:
         click.echo(f"lode: {_told(report.left_out)}", err=True)
+    if properties := report.properties_left_out:
+        click.echo(f"lode: {_told(properties, ' properties')}", err=True)
     if as_json:
-        print_json({"exported": report.exported, "left_out": report.left_out, "file": out})
+        more = {"properties_left_out": properties} if properties else {}
+        print_json({"exported": report.exported, "left_out": report.left_out, **more, "file": out})
     else:
         click.echo(f"{report.exported} exported to {out}", err=out == "-")
 
@@ -90,7 +93,7 @@ def _standard_output() -> Iterator[BinaryIO]:
     sys.stdout.buffer.flush()
 
 
-def _told(left_out: dict[str, int]) -> str:
-    counts = ", ".join(f"{count} of {source}" for source, count in left_out.items())
+def _told(left_out: dict[str, int], what: str = "") -> str:
+    counts = ", ".join(f"{count}{what} of {source}" for source, count in left_out.items())
     options = " ".join(f"--non-commercial {shlex.quote(source)}" for source in left_out)
     return f"left out {counts}: not for commercial use; {options} takes them along"

@@ -114,12 +114,23 @@ def _batches(records: Iterator[ExportedRecord]) -> Iterator[pa.RecordBatch]:
 
 
 def _row(record: ExportedRecord) -> dict[str, Any]:
-    added = {name: _shown(field, record.fields[name]) for name, field in ADDED.items()}
+    added = {name: _shown(field, record) for name, field in ADDED.items()}
     return {**added, **parquet.row(record)}
 
 
-def _shown(field: Field, value: Any) -> Any:
+def _shown(field: Field, record: ExportedRecord) -> Any:
+    if field.table == "property":
+        return _latest(record, field)
+    value = record.fields[field.name]
     return value or [] if field.type is Type.WORDS else value
+
+
+def _latest(record: ExportedRecord, field: Field) -> float | None:
+    """The number that was stored last, of those that may leave."""
+    numbers = [one.value for one in record.properties if one.name == field.name and not isinstance(one.value, str)]
+    if not numbers:
+        return None
+    return int(numbers[-1]) if field.type is Type.INTEGER else numbers[-1]
 
 
 def _on_disk(draft: Path) -> None:

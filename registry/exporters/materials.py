@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -10,7 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, and_, case, cast, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from registry.crystal import Crystal
@@ -18,11 +20,13 @@ from registry.database import long_transaction
 from registry.errors import FilterError, NotFound
 from registry.exporters.files import writer
 from registry.exporters.record import ExportedEnergy, ExportedRecord
-from registry.models import Calculation, Composition, HullState, Source, Structure
+from registry.models import Calculation, Composition, HullState, Property, Source, Structure
+from registry.properties import CrystalProperty
 from registry.query import sql
 from registry.query.fields import FIELDS
 from registry.query.filter import parse
 from registry.query.materials import Question, ask
+from registry.terms import SourceTerms
 
 Column = ColumnElement[Any]
 Progress = Callable[[int, int], None]
@@ -33,6 +37,7 @@ FIELD = "field "
 """Before the names of columns that hold a field of the query language."""
 
 EnergySource = aliased(Source, name="energy_source")
+PropertySource = aliased(Source, name="property_source")
 
 OF_A_LEVEL = {"hull_state", "level", "prediction", "selection", "prototype"}
 """Tables whose fields mean something only at a level; a prototype is that of the relaxed crystal."""
@@ -53,6 +58,7 @@ ENERGY: dict[str, Column] = {
     "e_above_hull": HullState.e_above_hull.expression,
     "parameters": Calculation.settings.expression,
 }
+TERMS = ("source", "licence", "citation", "non_commercial")
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """How many materials were written, and how many of which non-commercial source were not."""
+    """How many materials were written, and how many of which non-commercial source were not.
+
+    properties_left_out: how many properties of materials that were written, of which such source, were not
+    """
 
     exported: int
     left_out: dict[str, int] = field(default_factory=dict)
+    properties_left_out: dict[str, int] = field(default_factory=dict)
 
 
 def export(session: Session, wanted: Wanted, target: AbstractContextManager[Any], progress: Progress) -> ExportReport:
@@ -100,10 +110,11 @@ def export(session: Session, wanted: Wanted, target: AbstractContextManager[Any]
     long_transaction(session)  # whoever reads our output may take a break
     question = understood(session, wanted)
     allowed, left_out = _counts(session, question, wanted)
-    records = _records(session, question, wanted)
+    held_back: Counter[str] = Counter()
+    records = _records(session, question, wanted, held_back)
     with target as sink:
         exported = _writer(wanted)(_told(records, allowed, progress), sink)
-    return ExportReport(exported, left_out)
+    return ExportReport(exported, left_out, dict(sorted(held_back.items())))
 
 
 def _writer(wanted: Wanted) -> Callable[[Iterable[ExportedRecord], Any], int]:
@@ -164,17 +175,26 @@ def _matching(question: Question, wanted: Wanted, tables: set[str], *columns: Co
     return found.where(Calculation.off_hull.is_(None)) if wanted.entries else found
 
 
-def _records(session: Session, question: Question, wanted: Wanted) -> Iterator[ExportedRecord]:
-    """Through a cursor on the server: no more than a batch is here at a time."""
+def _records(session: Session, question: Question, wanted: Wanted, held_back: Counter[str]) -> Iterator[ExportedRecord]:
+    """Through a cursor on the server: no more than a batch is here at a time.
+
+    A property that may not leave is counted, by the name of its source, and the material leaves without it.
+    """
     columns = _columns(wanted.final, question.level_id is not None)
-    asked = FIELDS.values() if wanted.partitioned else ()
+    asked = [one for one in FIELDS.values() if one.table != "property"] if wanted.partitioned else []
     columns += [sql.column_of(one).label(FIELD + one.name) for one in asked]
     tables = {"composition", "source", *(one.table for one in asked)}
     free = _held_back_by(question, wanted).is_(None)
     found = _matching(question, wanted, tables, *columns).where(free).order_by(*_order(wanted))
     with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
         for row in rows.mappings():
-            yield _record(row, question)
+            told = row["properties"] or []
+            held_back.update(one["source"] for one in told if _stays(one, wanted))
+            yield _record(row, question, [one for one in told if not _stays(one, wanted)])
+
+
+def _stays(told: Mapping[str, Any], wanted: Wanted) -> bool:
+    return told["non_commercial"] and told["source"] not in wanted.non_commercial
 
 
 def _order(wanted: Wanted) -> tuple[Column, ...]:
@@ -192,12 +212,38 @@ def _columns(final: bool, at_a_level: bool) -> list[Column]:
         Structure.public_id.label("material"),
         Structure.attributes.label("metadata"),
         sql.external_ids().label("external_ids"),
+        _properties().label("properties"),
         *(column.label(name) for name, column in PROVENANCE.items()),
     ]
-    return columns + ([column.label(name) for name, column in ENERGY.items()] if at_a_level else [])
+    if not at_a_level:
+        return columns
+    terms = [column.label(f"energy_{name}") for name, column in _terms_of(EnergySource).items()]
+    return [*columns, *(column.label(name) for name, column in ENERGY.items()), *terms]
 
 
-def _record(row: RowMapping, question: Question) -> ExportedRecord:
+def _terms_of(source: type[Source]) -> dict[str, Column]:
+    columns = (source.name, source.licence, source.citation, source.non_commercial)
+    return {name: column.expression for name, column in zip(TERMS, columns, strict=True)}
+
+
+def _properties() -> Column:
+    """All of a material, as JSON; numbers as text, of which no digit and no sign of a zero is lost."""
+    told = {
+        "name": Property.name,
+        "value": cast(Property.value, Text),
+        "words": Property.words,
+        "unit": Property.unit,
+        "method": Property.method,
+        "provenance": Property.provenance,
+        **_terms_of(PropertySource),
+    }
+    one = func.json_build_object(*(part for pair in told.items() for part in pair))
+    listed = select(func.json_agg(aggregate_order_by(one, Property.id)))
+    listed = listed.select_from(Property).join(PropertySource, PropertySource.id == Property.source_id)
+    return listed.where(Property.structure_id == Structure.id).correlate(Structure).scalar_subquery()
+
+
+def _record(row: RowMapping, question: Question, properties: Iterable[Mapping[str, Any]]) -> ExportedRecord:
     coords = np.frombuffer(row["coords"], dtype="<f8").reshape(-1, 3)
     return ExportedRecord(
         crystal=Crystal(row["lattice"], row["species"], coords),
@@ -206,6 +252,7 @@ def _record(row: RowMapping, question: Question) -> ExportedRecord:
         metadata=row["metadata"],
         relaxed_from=row["material"] if row["material"] != row["public_id"] else None,
         energy=_energy(row, question) if row.get("total") is not None else None,
+        properties=[_property(one, row["source"]) for one in properties],
         fields={name.removeprefix(FIELD): value for name, value in row.items() if name.startswith(FIELD)},
         **{name: row[name] for name in PROVENANCE},
     )
@@ -216,7 +263,24 @@ def _energy(row: RowMapping, question: Question) -> ExportedEnergy:
     said = {name: value for name, value in row["parameters"].items() if value is not None}
     moment = question.filter.as_of.isoformat() if question.filter.as_of else None
     told = {name: row[name] for name in ENERGY if name != "parameters"}
-    return ExportedEnergy(level=question.level, as_of=moment, parameters=said, **told)
+    terms = _other_terms({name: row[f"energy_{name}"] for name in TERMS}, row["source"])
+    return ExportedEnergy(level=question.level, as_of=moment, parameters=said, terms=terms, **told)
+
+
+def _property(told: Mapping[str, Any], source: str) -> CrystalProperty:
+    return CrystalProperty(
+        name=told["name"],
+        value=told["words"] if told["value"] is None else float(told["value"]),
+        unit=told["unit"],
+        method=told["method"],
+        provenance=told["provenance"],
+        terms=_other_terms(told, source),
+    )
+
+
+def _other_terms(told: Mapping[str, Any], source: str) -> SourceTerms | None:
+    """None where they are those of the crystal, which the row tells anyway."""
+    return None if told["source"] == source else SourceTerms(*(told[name] for name in TERMS))
 
 
 def _by_scheme(pairs: Sequence[Sequence[str]]) -> dict[str, str | list[str]]:

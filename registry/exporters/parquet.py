@@ -1,8 +1,8 @@
 """Parquet with plain columns and lists, which DuckDB and Spark read, and registry/importers/parquet.py.
 
 A cell stands there twice: its three vectors (`lattice`, nine numbers, exact) and its six parameters, which say neither
-how it lies in space nor whether it is left-handed. `external_ids`, `metadata` and `parameters` are JSON in text:
-`external_ids->>'mp'` in DuckDB.
+how it lies in space nor whether it is left-handed. `external_ids`, `metadata`, `crystal_properties` (a list) and
+`parameters` are JSON in text: `external_ids->>'mp'` in DuckDB.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "citation": TEXT,
     "non_commercial": pa.bool_(),  # null: it may be used commercially
     "metadata": TEXT,
+    "crystal_properties": TEXT,
     "nsites": pa.int32(),
     "volume": NUMBER,  # cubic angstrom
     "lattice": NUMBERS,  # rows, angstrom
@@ -45,6 +46,10 @@ COLUMNS: dict[str, pa.DataType] = {
     "e_above_hull": NUMBER,
     "as_of": TEXT,
     "parameters": TEXT,
+    "energy_source": TEXT,  # null, as the other terms of the energy are: those of the crystal
+    "energy_licence": TEXT,
+    "energy_citation": TEXT,
+    "energy_non_commercial": pa.bool_(),
 }
 SCHEMA = pa.schema(list(COLUMNS.items()))
 BATCH = 1024
@@ -74,7 +79,7 @@ def row(record: ExportedRecord) -> dict[str, Any]:
     """The columns of a record; what is unknown isn't there."""
     crystal = record.crystal
     return {
-        **{name: as_json(value) if isinstance(value, Mapping) else value for name, value in facts(record).items()},
+        **{name: _plain(value) for name, value in facts(record).items()},
         "material_id": material_id(record),
         "nsites": crystal.nsites,
         "volume": crystal.volume,
@@ -83,3 +88,7 @@ def row(record: ExportedRecord) -> dict[str, Any]:
         "species": " ".join(SYMBOLS[number] for number in crystal.numbers),
         "frac_coords": crystal.frac_coords.ravel(),
     }
+
+
+def _plain(value: Any) -> Any:
+    return as_json(value) if isinstance(value, Mapping | list) else value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from registry.crystal import Crystal
+from registry.properties import CrystalProperty
+from registry.terms import SourceTerms
 
 Names = str | list[str]
 
@@ -22,6 +24,7 @@ class ExportedEnergy:
     off_hull: why this energy may not stand on a hull, or None
     formation_energy_per_atom, e_above_hull: eV/atom, None where it isn't placed; as of the moment `as_of`, or now
     parameters: what else describes the calculation; "run_type" as the source said it
+    terms: of its source, where that is another one than the crystal's
     """
 
     level: str
@@ -33,13 +36,15 @@ class ExportedEnergy:
     e_above_hull: float | None = None
     as_of: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    terms: SourceTerms | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ExportedRecord:
     """One material. `public_id` is that of these arrays; `relaxed_from` the material's, where they are another's.
 
-    fields: those of registry/query/fields.py, for the format that has a column of each; {} for the others
+    properties: in the order in which they were stored
+    fields: those of registry/query/fields.py but for the properties, for the format that has a column of each
     """
 
     crystal: Crystal
@@ -53,6 +58,7 @@ class ExportedRecord:
     relaxed_from: str | None = None
     energy: ExportedEnergy | None = None
     non_commercial: bool = False
+    properties: Sequence[CrystalProperty] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,9 +74,9 @@ def facts(record: ExportedRecord) -> dict[str, Any]:
         "citation": record.citation,
         "non_commercial": record.non_commercial or None,
         "metadata": dict(record.metadata) or None,
+        "crystal_properties": [_property_facts(one) for one in record.properties] or None,
     }
-    told |= _energy_facts(record.energy) if record.energy else {}
-    return {name: value for name, value in told.items() if value is not None}
+    return _known(told | (_energy_facts(record.energy) if record.energy else {}))
 
 
 def _energy_facts(energy: ExportedEnergy) -> dict[str, Any]:
@@ -84,7 +90,35 @@ def _energy_facts(energy: ExportedEnergy) -> dict[str, Any]:
         "e_above_hull": energy.e_above_hull,
         "as_of": energy.as_of,
         "parameters": dict(energy.parameters) or None,
+        **_terms_facts(energy.terms, "energy_"),
     }
+
+
+def _property_facts(one: CrystalProperty) -> dict[str, Any]:
+    told = {
+        "name": one.name,
+        "words" if isinstance(one.value, str) else "value": one.value,
+        "unit": one.unit,
+        "method": one.method,
+        "provenance": dict(one.provenance) or None,
+        **_terms_facts(one.terms),
+    }
+    return _known(told)
+
+
+def _terms_facts(terms: SourceTerms | None, of: str = "") -> dict[str, Any]:
+    if terms is None:
+        return {}
+    return {
+        f"{of}source": terms.name,
+        f"{of}licence": terms.licence,
+        f"{of}citation": terms.citation,
+        f"{of}non_commercial": terms.non_commercial or None,
+    }
+
+
+def _known(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def as_json(value: object) -> str:

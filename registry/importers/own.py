@@ -2,7 +2,8 @@
 
 They are known by their `lode_id`, the id of the arrays, which is derived from these and so is no foreign name. An
 energy is taken for that of the crystal only where it is: the energy of a relaxed crystal beside the unrelaxed arrays
-(`energy_of` is another id then) stays behind.
+(`energy_of` is another id then) stays behind. So do the properties of a crystal beside the arrays that it relaxed to
+(`relaxed_from` is its id then).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from registry.crystal import Crystal
 from registry.importers.record import ImportedEnergy, ImportedRecord
+from registry.properties import CrystalProperty
 from registry.terms import UNTOLD, SourceTerms
 
 Facts = Mapping[str, Any]
@@ -31,12 +33,36 @@ def own_record(facts: Facts, crystal: Crystal, record: str) -> ImportedRecord:
         external_ids={str(scheme): _names(names) for scheme, names in dict(facts.get("external_ids") or {}).items()},
         metadata=dict(facts.get("metadata") or {}),
         energy=_energy(facts),
-        terms=SourceTerms(
-            name=facts["source"],
-            licence=str(facts.get("licence") or UNTOLD.licence),
-            citation=str(facts.get("citation") or ""),
-            non_commercial=bool(facts.get("non_commercial")),
-        ),
+        terms=_terms(facts),
+        properties=_properties(facts),
+    )
+
+
+def _terms(facts: Facts, of: str = "") -> SourceTerms | None:
+    """Those that stand under names that begin with `of`; None where none do."""
+    if facts.get(f"{of}source") is None:
+        return None
+    return SourceTerms(
+        name=str(facts[f"{of}source"]),
+        licence=str(facts.get(f"{of}licence") or UNTOLD.licence),
+        citation=str(facts.get(f"{of}citation") or ""),
+        non_commercial=bool(facts.get(f"{of}non_commercial")),
+    )
+
+
+def _properties(facts: Facts) -> list[CrystalProperty]:
+    return [] if facts.get("relaxed_from") else [_property(one) for one in facts.get("crystal_properties") or ()]
+
+
+def _property(told: Facts) -> CrystalProperty:
+    number = told.get("value")
+    return CrystalProperty(
+        name=str(told["name"]),
+        value=str(told["words"]) if number is None else float(number),
+        unit=str(told["unit"]),
+        method=str(told["method"]),
+        provenance=dict(told.get("provenance") or {}),
+        terms=_terms(told),
     )
 
 
@@ -56,4 +82,5 @@ def _energy(facts: Facts) -> ImportedEnergy | None:
         run_type=None if run_type is None else str(run_type),
         parameters=parameters,
         off_hull=facts.get("off_hull"),
+        terms=_terms(facts, "energy_"),
     )

@@ -17,7 +17,7 @@ from registry.importers.record import ImportedRecord, checked
 OWN_TAG = re.compile(r"^_lode_(\w+) (.+)$", re.MULTILINE)
 SITE = re.compile(r"^[A-Z][a-z]?\d+ ([A-Z][a-z]?) (\S+) (\S+) (\S+) 1$", re.MULTILINE)
 NUMBERS = {"energy", "correction"}
-NESTED = {"external_ids", "metadata", "parameters", "non_commercial"}
+NESTED = {"external_ids", "metadata", "crystal_properties", "parameters", "non_commercial", "energy_non_commercial"}
 
 
 def is_own_block(block: str) -> bool:

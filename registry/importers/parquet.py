@@ -20,7 +20,7 @@ from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, check
 PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
 """Angstrom and degrees."""
 
-NESTED = ("external_ids", "metadata", "parameters")
+NESTED = ("external_ids", "metadata", "crystal_properties", "parameters")
 CRYSTAL_COLUMNS = (*PARAMETERS, "species", "frac_coords")
 DERIVED_COLUMNS = ("formula", "nsites", "volume", "material_id", "cif")
 BATCH = 512

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import SYMBOLS
 from registry.importers.overlap import CLOSEST, SHORTEST_PERIOD, overlap
+from registry.properties import CrystalProperty
 from registry.terms import SourceTerms
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class ImportedEnergy:
     run_type: "GGA", "GGA+U", "R2SCAN", ... as the source says, or None
     parameters: hubbards, potcars and whatever else describes the level of theory
     off_hull: why it may not stand on a hull, or None
+    terms: of its source, where that is another one than the crystal's
     """
 
     total: float
@@ -67,6 +69,7 @@ class ImportedEnergy:
     run_type: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     off_hull: str | None = None
+    terms: SourceTerms | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,7 @@ class ImportedRecord:
     external_ids: kind -> id, or several: {"mp": "mp-149"}
     metadata: what else the file says, JSON-ready; NaN and infinities are dropped
     terms: the row's own, where it has any
+    properties: what the file says of the crystal beside its energy
     Raises BadRecord for ids and texts that no database holds.
     """
 
@@ -88,6 +92,7 @@ class ImportedRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     energy: ImportedEnergy | None = None
     terms: SourceTerms | None = None
+    properties: Sequence[CrystalProperty] = ()
 
     def __post_init__(self) -> None:
         names = [one for value in self.external_ids.values() for one in ([value] if isinstance(value, str) else value)]
@@ -96,11 +101,9 @@ class ImportedRecord:
         object.__setattr__(self, "external_ids", _storable(self.external_ids, self.record))
         object.__setattr__(self, "metadata", _storable(self.metadata, self.record))
         if self.energy is not None:
-            parameters = _storable(self.energy.parameters, self.record)
-            run_type = _storable(self.energy.run_type, self.record)
-            object.__setattr__(self, "energy", replace(self.energy, parameters=parameters, run_type=run_type))
-        if self.terms is not None:
-            _storable([self.terms.name, self.terms.licence, self.terms.citation], self.record)
+            object.__setattr__(self, "energy", _storable_energy(self.energy, self.record))
+        object.__setattr__(self, "properties", [_storable_property(one, self.record) for one in self.properties])
+        _storable_terms(self.terms, self.record)
 
 
 Item = ImportedRecord | BadRecord
@@ -132,6 +135,12 @@ def bad_energy(record: ImportedRecord) -> BadRecord | None:
             reason = f"its {name} is {value:g} eV: give a finite one below {LARGEST_ENERGY:g} eV, or no --level"
             return BadRecord(record.record, reason)
     return None
+
+
+def bad_property(record: ImportedRecord) -> BadRecord | None:
+    """Why a property of a record can't be kept: not finite, in another unit than filters take it for, nonsense."""
+    told = next(filter(None, (one.complaint() for one in record.properties)), None)
+    return None if told is None else BadRecord(record.record, told)
 
 
 def crystal_of(structure: Structure, record: str) -> Crystal:
@@ -173,6 +182,23 @@ def _cell_complaint(crystal: Crystal) -> str | None:
     if lengths.prod() > MOST_SLANTED * crystal.volume:
         return f"the cell is too slanted, its vectors are up to {lengths.max():.4g} A long: reduce it (Niggli) first"
     return None
+
+
+def _storable_energy(energy: ImportedEnergy, record: str) -> ImportedEnergy:
+    _storable_terms(energy.terms, record)
+    parameters, run_type = _storable(energy.parameters, record), _storable(energy.run_type, record)
+    return replace(energy, parameters=parameters, run_type=run_type)
+
+
+def _storable_property(one: CrystalProperty, record: str) -> CrystalProperty:
+    _storable([one.name, one.value, one.unit, one.method], record)
+    _storable_terms(one.terms, record)
+    return replace(one, provenance=_storable(one.provenance, record))
+
+
+def _storable_terms(terms: SourceTerms | None, record: str) -> None:
+    if terms is not None:
+        _storable([terms.name, terms.licence, terms.citation], record)
 
 
 def _storable(value: Any, record: str) -> Any:

@@ -12,6 +12,8 @@ from registry.crystal import Crystal
 from registry.exporters.record import ExportedEnergy, ExportedRecord
 from registry.identity.composition import Composition
 from registry.ingest import public_id
+from registry.properties import CrystalProperty
+from registry.terms import SourceTerms
 
 PLACES = [(i / 3, j / 3, k / 3) for i in range(3) for j in range(3) for k in range(3)]
 
@@ -54,6 +56,10 @@ notes = st.dictionaries(
     max_size=3,
 )
 energies = st.floats(-500, 500)
+terms = st.builds(SourceTerms, texts, texts, texts, st.booleans())
+properties = st.lists(
+    st.builds(CrystalProperty, texts, energies | texts, texts, texts, notes, st.none() | terms), max_size=2
+)
 
 
 @st.composite
@@ -68,6 +74,7 @@ def exported_energies(draw: st.DrawFn, of: str) -> ExportedEnergy:
         e_above_hull=draw(st.none() | st.floats(0, 9)),
         as_of=draw(st.none() | st.just("2026-01-01T00:00:00+00:00")),
         parameters=draw(notes),
+        terms=draw(st.none() | terms),
     )
 
 
@@ -85,6 +92,7 @@ def exported_records(draw: st.DrawFn) -> ExportedRecord:
         citation=draw(texts),
         external_ids=draw(st.dictionaries(st.sampled_from(["mp", "entry", "icsd", "aflow"]), names, max_size=3)),
         metadata=draw(notes),
+        properties=draw(properties),
         relaxed_from=draw(st.none() | st.just(f"lode-{name[:4:-1]}")),
         energy=draw(st.none() | exported_energies(name) | exported_energies("lode-bbbbbbbbbbbb")),
     )

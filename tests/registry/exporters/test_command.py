@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from api.cli.main import cli, main
 from registry.database import engine_for
 from registry.importers import ImportedRecord, read_file
+from registry.models import Property, Structure
 from tests import factories as make
 from tests.conftest import NewDatabase
 
@@ -82,6 +84,20 @@ def test_what_stays_is_told_and_comes_along_by_name(lode: Any):
     again = lode("--format", "parquet", "--out", "all.parquet", "--non-commercial", "G NoME")
     assert (again.stdout, "left out" in again.stderr) == ("3 exported to all.parquet\n", False)
     assert pq.read_table("all.parquet")["source"].to_pylist() == ["test", "test", "G NoME"]
+
+
+def test_a_property_that_stays_is_told(registry: str, lode: Any):
+    engine = engine_for(registry)
+    with Session(engine) as session, session.begin():
+        theirs, salt = make.source(session, "G NoME"), session.scalars(select(Structure)).first()
+        assert salt is not None
+        make.property_of(session, salt, "band_gap", 5.0, "PBE", source_id=theirs.id)
+    done = lode("--format", "json", "--filter", "band_gap IS KNOWN", "--out", "all.json", "--json")
+    assert "lode: left out 1 properties of G NoME: not for commercial use; --non-commercial 'G NoME'" in done.stderr
+    assert json.loads(done.stdout)["properties_left_out"] == {"G NoME": 1}
+    with Session(engine) as session, session.begin():
+        session.execute(delete(Property))
+    engine.dispose()
 
 
 def test_text_to_the_standard_output(lode: Any):

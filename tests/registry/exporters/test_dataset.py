@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from contextlib import nullcontext
@@ -13,12 +14,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from registry.errors import LodeError, SettingsError
 from registry.exporters import dataset, parquet
 from registry.exporters.materials import ExportReport, Wanted, export
+from registry.models import Source
 from registry.query.fields import FIELDS
 from registry.query.materials import search
 from tests import factories as make
@@ -37,7 +39,12 @@ def registry(session: Session) -> Session:
     for number in range(40):
         energy = 0.02 * (number // 7 % 3) if number % 10 else None
         label = LABELS[number % 3]
-        make.material(session, SALTS[number % 12], energy, level, label=label, external_ids={"mp": f"mp-{number}"})
+        ids = {"mp": f"mp-{number}"}
+        row = make.material(session, SALTS[number % 12], energy, level, label=label, external_ids=ids)
+        if number % 3:
+            make.property_of(session, row, "band_gap", 0.1 * number, "PBE")
+            make.property_of(session, row, "band_gap", 0.2 * number, "GW")
+            make.property_of(session, row, "dimensionality", number % 4, "Cheon 2017", unit="1")
     make.source(session, "GNoME", non_commercial=True)
     make.structure(session, "CsCl", source_name="GNoME")
     make.child(session, make.structure(session, "NaBr"), "KBr")
@@ -152,6 +159,21 @@ def test_non_commercial_rows_come_along_by_name_alone(registry: Session, tmp_pat
     assert written(registry, tmp_path / "all", non_commercial=frozenset({"GNoME"})) == ExportReport(43)
     found = ducks(tmp_path / "all", "SELECT licence, source FROM materials WHERE source = 'GNoME'")
     assert len(found) == 1
+
+
+def test_a_non_commercial_value_stands_in_no_column(registry: Session, tmp_path: Path) -> None:
+    row = make.structure(registry, "RbI")
+    make.property_of(registry, row, "band_gap", 4.0, "measured")
+    theirs = registry.scalars(select(Source.id).where(Source.name == "GNoME")).one()
+    for name, value in (("band_gap", 3.5), ("dimensionality", 2)):
+        make.property_of(registry, row, name, value, "theirs", source_id=theirs)
+    question = "SELECT band_gap, dimensionality, crystal_properties FROM materials WHERE reduced_formula = 'RbI'"
+    assert written(registry, tmp_path / "free").properties_left_out == {"GNoME": 2}
+    ((gap, dimensionality, told),) = ducks(tmp_path / "free", question)
+    assert (gap, dimensionality, len(json.loads(told))) == (4.0, None, 1)
+    written(registry, tmp_path / "all", non_commercial=frozenset({"GNoME"}))
+    ((gap, dimensionality, told),) = ducks(tmp_path / "all", question)
+    assert (gap, dimensionality, len(json.loads(told))) == (3.5, 2, 3)
 
 
 def test_no_rows_are_a_table_of_no_rows(registry: Session, tmp_path: Path) -> None:

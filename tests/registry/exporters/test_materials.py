@@ -208,6 +208,57 @@ def test_a_non_commercial_energy_keeps_a_free_crystal_here_only_where_energies_l
     assert exported(session, level="PBE", non_commercial=frozenset({"GNoME"}))[1] == ExportReport(1)
 
 
+def test_an_energy_of_another_source_tells_its_terms(session: Session):
+    theirs = make.source(session, "GNoME", licence="CC BY-NC 4.0", citation="Merchant", non_commercial=True)
+    at = make.level(session, "PBE")
+    for formula, source_id in (("NaCl", theirs.id), ("KCl", make.source(session).id)):
+        make.calculation(session, make.structure(session, formula), at, source_id=source_id)
+    other, same = told(session, level="PBE", non_commercial=frozenset({"GNoME"}))
+    assert {name: other[name] for name in other if name.startswith("energy_") and name != "energy_of"} == {
+        "energy_source": "GNoME",
+        "energy_licence": "CC BY-NC 4.0",
+        "energy_citation": "Merchant",
+        "energy_non_commercial": True,
+    }
+    assert (other["source"], other["licence"], "non_commercial" in other) == ("test", "CC0-1.0", False)
+    assert not {name for name in same if name.startswith("energy_")} - {"energy_of"}
+
+
+def test_properties_come_along_in_the_order_of_their_coming(session: Session):
+    row = make.structure(session, "NaCl")
+    theirs = make.source(session, "Atlas", licence="CC-BY-4.0", citation="Somebody")
+    make.property_of(session, row, "band_gap", 8.5, "GW", provenance={"code": "yambo"})
+    make.property_of(session, row, "band_gap", 5.0, "PBE", source_id=theirs.id)
+    make.property_of(session, row, "colour", None, "seen", unit="1", words="white")
+    assert told(session)[0]["crystal_properties"] == [
+        {"name": "band_gap", "value": 8.5, "unit": "eV", "method": "GW", "provenance": {"code": "yambo"}},
+        {
+            "name": "band_gap",
+            "value": 5.0,
+            "unit": "eV",
+            "method": "PBE",
+            "source": "Atlas",
+            "licence": "CC-BY-4.0",
+            "citation": "Somebody",
+        },
+        {"name": "colour", "words": "white", "unit": "1", "method": "seen"},
+    ]
+
+
+def test_a_non_commercial_property_stays_and_its_crystal_leaves(session: Session):
+    theirs = make.source(session, "GNoME", non_commercial=True)
+    for formula in ("NaCl", "KCl"):
+        row = make.structure(session, formula)
+        make.property_of(session, row, "band_gap", 5.0, "PBE", source_id=theirs.id)
+        make.property_of(session, row, "band_gap", 8.5, "GW")
+    documents, report = exported(session)
+    assert report == ExportReport(2, {}, {"GNoME": 2})
+    assert [one["method"] for one in documents[0]["properties"]["crystal_properties"]] == ["GW"]
+    documents, report = exported(session, non_commercial=frozenset({"GNoME"}))
+    assert report == ExportReport(2)
+    assert [one["source"] for one in documents[0]["properties"]["crystal_properties"] if "source" in one] == ["GNoME"]
+
+
 def test_a_wrong_question_opens_no_file(session: Session):
     @contextmanager
     def never() -> Iterator[BinaryIO]:

@@ -1,7 +1,8 @@
-"""import(export(x)) == x on a real registry: arrays, names, terms, metadata and energies."""
+"""import(export(x)) == x on a real registry: arrays, names, terms, metadata, properties and energies."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from registry.exporters.files import destination
 from registry.exporters.materials import Wanted, export
 from registry.imports import import_file
 from registry.ingest import crystal_of, public_id
-from registry.models import Calculation, ExternalId, Source, Structure
+from registry.models import Calculation, ExternalId, Property, Source, Structure
 from registry.terms import SourceTerms
 from tests import factories as make
 from tests.registry.exporters.records import crystals, energies, formula, notes, texts
@@ -39,6 +40,7 @@ class Held:
     names: dict[str, list[str]] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
     energy: dict[str, object] | None = None
+    properties: list[dict[str, object]] = field(default_factory=list)
 
 
 SOURCES = {
@@ -57,15 +59,26 @@ words = texts.filter(bool)
 settings_of = st.just({"run_type": "GGA+U", "hubbards": {"Fe": 5.3}}) | notes.map(
     lambda one: {name: value for name, value in one.items() if value is not None}
 )
-placeable = st.fixed_dictionaries({"energy": energies, "correction": energies, "settings": settings_of})
-off_hull = st.fixed_dictionaries({"energy": energies, "off_hull": words, "settings": settings_of})
+sources = st.sampled_from(sorted(SOURCES))
+shared = {"energy": energies, "settings": settings_of, "source": sources}
+placeable = st.fixed_dictionaries({"correction": energies, **shared})
+off_hull = st.fixed_dictionaries({"off_hull": words, **shared})
+finite = st.floats(allow_nan=False, allow_infinity=False)
+told = {"method": words, "source": sources, "provenance": notes}
+properties = st.lists(
+    st.fixed_dictionaries({"name": st.just("band_gap"), "value": st.floats(0, 20), "unit": st.just("eV"), **told})
+    | st.fixed_dictionaries({"name": words, "value": finite, "unit": words, **told})
+    | st.fixed_dictionaries({"name": words, "words": texts, "unit": words, **told}),
+    max_size=3,
+    unique_by=lambda one: (one["name"], one["method"]),
+)
 
 
 def held(format_: str) -> st.SearchStrategy[list[Held]]:
     """Entries are energies that may stand on a hull; metadata without nulls and empty keys, which mean nothing."""
     energy = placeable if format_ == "entries" else st.none() | placeable | off_hull
     names = st.dictionaries(schemes, st.lists(words, min_size=1, max_size=3, unique=True).map(sorted), max_size=2)
-    one = st.builds(Held, crystals(), st.sampled_from(sorted(SOURCES)), names, notes, energy)
+    one = st.builds(Held, crystals(), sources, names, notes, energy, properties)
     return st.lists(one, min_size=1, max_size=3, unique_by=lambda one: public_id(one.crystal))
 
 
@@ -81,8 +94,9 @@ def undone(session: Session) -> Iterator[Session]:
 
 def fill(session: Session, materials: list[Held]) -> None:
     at = make.level(session, LEVEL, engine="imported", functional="as imported", correction_scheme="as imported")
+    for name, terms in SOURCES.items():
+        make.source(session, name, **{k: v for k, v in asdict(terms).items() if k != "name"})
     for one in materials:
-        make.source(session, one.source, **{k: v for k, v in asdict(SOURCES[one.source]).items() if k != "name"})
         row = make.structure(
             session, formula(one.crystal), arrays=one.crystal, source_name=one.source, attributes=one.metadata
         )
@@ -90,14 +104,24 @@ def fill(session: Session, materials: list[Held]) -> None:
             session.add_all(ExternalId(structure_id=row.id, scheme=scheme, value=name) for name in names)
         if one.energy:
             columns = {"correction": None, **one.energy}
-            make.calculation(session, row, at, final=row, **columns)
+            make.calculation(
+                session, row, at, final=row, source_id=source_id(session, columns.pop("source")), **columns
+            )
+        for told in one.properties:
+            columns = {name: value for name, value in told.items() if name != "source"}
+            source = source_id(session, told["source"])
+            make.added(session, Property(structure_id=row.id, source_id=source, **columns))
     session.flush()
+
+
+def source_id(session: Session, name: object) -> int:
+    return session.scalars(select(Source.id).where(Source.name == name)).one()
 
 
 def carried(session: Session, format_: str, materials: list[Held], folder: Path) -> list[Held]:
     """Export them from one registry and import them into another."""
     path = folder / f"all.{SUFFIX[format_]}"
-    wanted = Wanted(format_, level=LEVEL, non_commercial=frozenset({"theirs"} & {one.source for one in materials}))
+    wanted = Wanted(format_, level=LEVEL, non_commercial=frozenset({"theirs"}))
     with undone(session) as ours:
         fill(ours, materials)
         export(ours, wanted, destination(path, format_), lambda _done, _total: None)
@@ -119,18 +143,36 @@ def stored(session: Session) -> list[Held]:
             names.setdefault(one.scheme, []).append(one.value)
         source = session.get_one(Source, row.source_id).name
         sorted_names = {scheme: sorted(values) for scheme, values in names.items()}
-        found.append(Held(crystal_of(row), source, sorted_names, row.attributes, energy_of(session, row)))
+        held = (sorted_names, row.attributes, energy_of(session, row), properties_of(session, row))
+        found.append(Held(crystal_of(row), source, *held))
     return found
+
+
+def properties_of(session: Session, row: Structure) -> list[dict[str, object]]:
+    """In the order of their coming."""
+    columns = ("name", "value", "words", "unit", "method", "provenance")
+    found = session.execute(
+        select(Property, Source.name)
+        .join(Source, Source.id == Property.source_id)
+        .where(Property.structure_id == row.id)
+        .order_by(Property.id)
+    )
+    return [without_nulls({name: getattr(one, name) for name in columns} | {"source": source}) for one, source in found]
 
 
 def energy_of(session: Session, row: Structure) -> dict[str, object] | None:
     label = session.scalar(select(Calculation).where(Calculation.initial_structure_id == row.id))
     if label is None:
         return None
-    assert label.source_id == row.source_id
     told = {"correction": label.correction, "off_hull": label.off_hull}
     known = {name: value for name, value in told.items() if value is not None}
-    return {"energy": label.energy, **known, "settings": label.settings}
+    source = session.get_one(Source, label.source_id).name
+    return {"energy": label.energy, **known, "settings": label.settings, "source": source}
+
+
+def bits(properties: list[dict[str, object]]) -> str:
+    """Equal only where every bit is, the sign of a zero included."""
+    return json.dumps(properties, sort_keys=True)
 
 
 @pytest.mark.parametrize("format_", SUFFIX)
@@ -143,6 +185,7 @@ def test_everything_comes_back(session: Session, tmp_path: Path, format_: str):
             assert public_id(one.crystal) == public_id(expected.crystal)
             assert (one.source, one.names, one.metadata) == (expected.source, expected.names, expected.metadata)
             assert one.energy == expected.energy
+            assert bits(one.properties) == bits(expected.properties)
 
     check()
 
