@@ -24,6 +24,7 @@ from registry.importers.archive import CifShelf, opened
 from registry.importers.cif import read_block
 from registry.importers.files import open_text
 from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, reason_of
+from registry.properties import BAND_GAP, DIMENSIONALITY, CrystalProperty
 
 SOURCE = "GNoME"
 LICENCE = "CC BY-NC 4.0"
@@ -55,13 +56,12 @@ ENERGIES = {
 """Column -> name in the metadata. Without a word behind it: against MP's hull as downloaded; "All": against the hull
 with the entry; "Relative": against all other entries; "MP", "MP OQMD": against these with their recalculations."""
 
-NUMBERS = ENERGIES | {"Bandgap": "band_gap_ev", "Density": "density_g_per_cm3"}
+NUMBERS = ENERGIES | {"Density": "density_g_per_cm3"}
 TEXTS = {
     "Space Group": "space_group",
     "Space Group Number": "space_group_number",
     "Point Group": "point_group",
     "Crystal System": "crystal_system",
-    "Dimensionality Cheon": "dimensionality_cheon",
     "Is Train": "is_train",
 }
 
@@ -98,6 +98,7 @@ def read_row(line: Line, cif: str, record: str) -> Item:
             external_ids={"gnome": _material_id(line, record)},
             metadata=_metadata(line, record),
             energy=_energy(line, crystal.nsites / amounts.natoms, record),
+            properties=_properties(line, record),
         )
     except BadRecord as error:
         return error
@@ -214,6 +215,17 @@ def _metadata(line: Line, record: str) -> dict[str, str | int | float | bool]:
     texts = {name: _text(line, column) for column, name in TEXTS.items()}
     told = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return told | {name: _typed(text) for name, text in texts.items() if text}
+
+
+def _properties(line: Line, record: str) -> list[CrystalProperty]:
+    """The band gap, from bands along lines of k-points, and the dimensionality: "2D", or words for what is none."""
+    gap, written = _number(line, "Bandgap", record), _text(line, "Dimensionality Cheon")
+    found = [] if math.isnan(gap) else [CrystalProperty(BAND_GAP, gap, "eV", "PBE(+U)", {"column": "Bandgap"})]
+    if written and written != "nan":
+        dimension = re.fullmatch(r"(\d+)D", written)
+        value = float(dimension[1]) if dimension else written
+        found.append(CrystalProperty(DIMENSIONALITY, value, "1", "Cheon 2017", {"column": "Dimensionality Cheon"}))
+    return found
 
 
 def _typed(text: str) -> str | int | bool:

@@ -44,15 +44,30 @@ def test_a_row_with_its_cif(tmp_path: Path):
         "decomposition_energy_all_ev_per_atom": 0.0,
         "decomposition_energy_mp_ev_per_atom": -0.06,
         "decomposition_energy_mp_oqmd_ev_per_atom": -0.04,
-        "band_gap_ev": 0.2022,
         "density_g_per_cm3": pytest.approx(1.5164, abs=1e-3),
         "space_group": "Pm-3m",
         "space_group_number": 221,
         "point_group": "m-3m",
         "crystal_system": "cubic",
-        "dimensionality_cheon": "3D",
         "is_train": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [("band_gap", 0.2022, "eV", "PBE(+U)"), ("dimensionality", 3.0, "1", "Cheon 2017")]),
+        ({"Bandgap": 0.0, "Dimensionality_Cheon": ""}, [("band_gap", 0.0, "eV", "PBE(+U)")]),
+        ({"Bandgap": "nan", "Dimensionality_Cheon": "nan"}, []),
+        (
+            {"Bandgap": "", "Dimensionality_Cheon": "intercalated ion"},
+            [("dimensionality", "intercalated ion", "1", "Cheon 2017")],
+        ),
+    ],
+)
+def test_properties_are_what_the_table_tells(tmp_path: Path, changes: dict[str, Any], expected: list[tuple[Any, ...]]):
+    found = only(read(tmp_path, row(NACL, ID, **changes)))
+    assert [(one.name, one.value, one.unit, one.method) for one in found.properties] == expected
 
 
 def test_a_total_energy_goes_with_the_cell_of_the_cif(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +18,9 @@ from registry.errors import LodeError
 from registry.hull.store import place
 from registry.importers.gnome import MP_SHIFTS
 from registry.imports import ImportReport, Reading, import_file
-from registry.models import Calculation, Composition, ExternalId, HullState, Import, Level, Source
+from registry.models import Calculation, Composition, ExternalId, HullState, Import, Level, Property, Source
 from registry.models import Structure as StructureRow
+from registry.query.materials import search
 from registry.terms import SourceTerms
 from tests.registry.importers.gnome_release import cif, row, salt, write_table, write_zip
 
@@ -50,7 +52,41 @@ def test_rows_keep_ids_terms_and_energies(session: Session, tmp_path: Path):
     assert session.scalars(sa.select(Level.name)).all() == ["gnome-mp2020"]
     kept = session.scalars(sa.select(StructureRow.attributes)).first()
     assert kept is not None
-    assert (kept["band_gap_ev"], kept["is_train"]) == (0.2022, True)
+    assert kept["is_train"] is True
+
+
+def test_band_gaps_and_dimensionalities_are_properties_that_filters_find(session: Session, tmp_path: Path):
+    table, reading = released(tmp_path, list(SALTS)[:2])
+    bring(session, table, reading)
+    page = search(session, "band_gap>0.2 AND band_gap<0.3 AND dimensionality=3", fields=["id"])
+    assert page.count.value == 2
+    stored = session.execute(sa.select(Property.name, Source.name, Property.method).join(Source)).all()
+    assert {tuple(one) for one in stored} == {
+        ("band_gap", "GNoME", "PBE(+U)"),
+        ("dimensionality", "GNoME", "Cheon 2017"),
+    }
+    _, more = released(tmp_path, list(SALTS))
+    assert bring(session, table, more).refused == []
+    assert session.scalar(sa.select(sa.func.count()).select_from(Property)) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Bandgap": -0.1}, "its band_gap is -0.1: 0 to 100 are allowed"),
+        ({"Bandgap": "inf"}, "its band_gap is inf eV: give a finite number"),
+        ({"Dimensionality_Cheon": "7D"}, "its dimensionality is 7: 0 to 3 are allowed"),
+    ],
+)
+def test_a_property_that_is_nonsense_is_a_bad_record(
+    session: Session, tmp_path: Path, changes: dict[str, Any], reason: str
+):
+    rows = [row(structure, name, **changes if name == "000006a8c4" else {}) for name, structure in SALTS.items()]
+    table = write_table(tmp_path / "stable.csv", rows)
+    beside = write_zip(tmp_path / "all.zip", {name: cif(structure) for name, structure in SALTS.items()})
+    report = bring(session, table, Reading(beside))
+    assert (report.imported, [bad.reason for bad in report.refused]) == (2, [reason])
+    assert session.scalar(sa.select(sa.func.count()).select_from(Property)) == 4
 
 
 def test_more_cifs_bring_the_rest_in(session: Session, tmp_path: Path):
