@@ -1,11 +1,15 @@
-"""Entries of the Materials Project, with energies that share one hull, through its own client (extra `mp`)."""
+"""Entries of the Materials Project, with energies that share one hull, through its own client (extra `mp`).
+
+The band gap of a material, which stands in another of its collections, comes along. By what functional it was computed
+isn't told there.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -18,6 +22,7 @@ from registry.importers.providers import Delivery, Query
 from registry.importers.pymatgen_json import read_document
 from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, reason_of
 from registry.importers.web import FIRST_CONTACT, fetch, new_session
+from registry.properties import BAND_GAP, CrystalProperty
 
 ENDPOINT = "https://api.materialsproject.org"
 """Unless MP_API_ENDPOINT names another one."""
@@ -31,6 +36,7 @@ THERMO_TYPE = "GGA_GGA+U"
 system (issue 1104 of mp-api), and no level could hold it."""
 
 FIELDS = ("material_id", "thermo_type", "entries", "builder_meta")
+SUMMARY_FIELDS = ("material_id", "band_gap", "is_gap_direct")
 
 MOST_ELEMENTS = 9
 """The client asks for all subsystems in one URL, and longer ones are refused."""
@@ -43,10 +49,11 @@ def open_provider(query: Query) -> Delivery:
     """
     if query.address or query.filter or query.energy:
         raise SettingsError("--provider mp takes no URL, --filter or --energy: say --chemsys Li-Fe-O")
-    documents, version = _documents(_systems(query.chemsys))
+    documents, summaries, version = _documents(_systems(query.chemsys))
+    known = {one.get("material_id"): one for one in summaries if isinstance(one, dict)}
     return Delivery(
         source=f"{SOURCE} (non-commercial)" if query.non_commercial else SOURCE,
-        items=(item for document in documents for item in read_thermo(document, version, query.non_commercial)),
+        items=(item for document in documents for item in read_thermo(document, version, query.non_commercial, known)),
         licence="CC-BY-NC-4.0" if query.non_commercial else LICENCE,
         citation=CITATION,
         non_commercial=query.non_commercial,
@@ -64,8 +71,8 @@ def _systems(chemsys: str) -> list[str]:
     return ["-".join(system) for size in sizes for system in combinations(elements, size)]
 
 
-def _documents(systems: list[str]) -> tuple[list[Any], str]:
-    """Thermo documents as plain JSON, and the version of the database that gave them.
+def _documents(systems: list[str]) -> tuple[list[Any], list[Any], str]:
+    """Thermo documents and summaries as plain JSON, and the version of the database that gave them.
 
     The client's `get_entries_in_chemsys` asks the same, but fails as a whole on one bad document, and builds a
     validator for each entry.
@@ -85,12 +92,15 @@ def _documents(systems: list[str]) -> tuple[list[Any], str]:
                 found = rester.materials.thermo.search(
                     chemsys=systems, thermo_types=[THERMO_TYPE], all_fields=False, fields=list(FIELDS)
                 )
+                summaries = rester.materials.summary.search(
+                    chemsys=systems, all_fields=False, fields=list(SUMMARY_FIELDS)
+                )
         except (MPRestError, requests.RequestException, *PARSER_FAULTS) as error:
             told = re.sub(r" on URL \S+", "", str(error)) if isinstance(error, MPRestError) else reason_of(error)
             raise ProviderError(f"the Materials Project: {' '.join(told.split())[:200]}") from error
     if not found:
         raise ProviderError(f"the Materials Project has no entries of {systems[-1]}")
-    return list(found), version
+    return list(found), list(summaries), version
 
 
 def _key() -> str:
@@ -108,8 +118,13 @@ def _key() -> str:
     return key
 
 
-def read_thermo(document: Any, version: str, non_commercial: bool) -> Iterator[Item]:
-    """The entries of one material, one a run type. CC BY-NC ones (GNoME's) come in only where all is taken so."""
+def read_thermo(
+    document: Any, version: str, non_commercial: bool, summaries: Mapping[Any, Mapping[str, Any]]
+) -> Iterator[Item]:
+    """The entries of one material, one a run type. CC BY-NC ones (GNoME's) come in only where all is taken so.
+
+    summaries: material_id -> its document in that collection
+    """
     material = document.get("material_id") if isinstance(document, dict) else None
     record = f"mp:{material}"
     entries = document.get("entries") if material else None
@@ -121,9 +136,29 @@ def read_thermo(document: Any, version: str, non_commercial: bool) -> Iterator[I
     else:
         for run_type, entry in entries.items():
             item = read_document(entry, f"{record}:{run_type}", SOURCE)
-            yield _named(item, str(material), version) if isinstance(item, ImportedRecord) else item
+            yield _completed(item, material, version, summaries) if isinstance(item, ImportedRecord) else item
 
 
-def _named(item: ImportedRecord, material: str, version: str) -> ImportedRecord:
-    ids = {**item.external_ids, "mp": material}
-    return replace(item, external_ids=ids, metadata={**item.metadata, "mp_database_version": version})
+def _completed(item: ImportedRecord, material: Any, version: str, summaries: Mapping[Any, Mapping[str, Any]]) -> Item:
+    """With what isn't said in the entry itself."""
+    known = {"mp_database_version": version}
+    try:
+        return replace(
+            item,
+            external_ids={**item.external_ids, "mp": str(material)},
+            metadata={**item.metadata, **known},
+            properties=_properties(summaries.get(material, {}), known),
+        )
+    except (BadRecord, ValueError) as error:
+        return BadRecord(item.record, reason_of(error))
+
+
+def _properties(summary: Mapping[str, Any], known: Mapping[str, Any]) -> list[CrystalProperty]:
+    """The band gap in eV, and whether it is direct where it is one. Raise ValueError for what is no number."""
+    gap, direct = summary.get("band_gap"), summary.get("is_gap_direct")
+    if gap is None:
+        return []
+    if not isinstance(gap, int | float) or isinstance(gap, bool):
+        raise ValueError(f"its band_gap is no number, but {gap!r:.40}")
+    told = {"is_gap_direct": direct} if gap > 0 and isinstance(direct, bool) else {}
+    return [CrystalProperty(BAND_GAP, float(gap), "eV", SOURCE, {**known, **told})]

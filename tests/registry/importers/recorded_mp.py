@@ -1,8 +1,9 @@
-"""The two routes of the Materials Project that the client asks for entries, answered on this machine.
+"""The routes of the Materials Project that the client asks for entries, answered on this machine.
 
-This is a recording and no Materials Project: it knows `/heartbeat` and `/materials/thermo/`, the parameters `chemsys`,
-`_fields`, `_limit` and `_skip`, and answers with entries that were exported from the real one (mp2024 of the shared
-data), wrapped as the documents of its API are. What it says of licences is made up. The client is the real one.
+This is a recording and no Materials Project: it knows `/heartbeat`, `/materials/thermo/` and `/materials/summary/`, the
+parameters `chemsys`, `_fields`, `_limit` and `_skip`, and answers with entries that were exported from the real one
+(mp2024 of the shared data), wrapped as the documents of its API are. What it says of licences and band gaps is made up.
+The client is the real one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ HEARTBEAT = {"status": "OK", "db_version": "2024.11.14", "version": "0.87.3", "a
 KEY = "k" * 32
 
 
-def document(entry: dict[str, Any], licence: str = "BY-C") -> dict[str, Any]:
-    """A thermo document around an exported entry."""
+def document(entry: dict[str, Any], licence: str = "BY-C", band_gap: Any = None) -> dict[str, Any]:
+    """A thermo document around an exported entry, and what the summary of its material says."""
     material, _, _ = entry["entry_id"].rpartition("-GGA")
     written = entry["structure"]
     structure = Structure(written["lattice"], written["species"], written["abc"])
@@ -41,6 +42,8 @@ def document(entry: dict[str, Any], licence: str = "BY-C") -> dict[str, Any]:
         "chemsys": "-".join(sorted(entry["composition"])),
         "entries": {entry["run_type"]: inner.as_dict()},
         "builder_meta": {"license": licence, "build_date": "2024-11-14T00:00:00"},
+        "band_gap": band_gap,
+        "is_gap_direct": band_gap == 2.5,
     }
 
 
@@ -57,7 +60,7 @@ def recorded(documents: Sequence[dict[str, Any]], key: str = KEY) -> Iterator[tu
                 self._answer(200, HEARTBEAT)
             elif self.headers.get("x-api-key") != key:
                 self._answer(403, {"detail": "Invalid authentication credentials"})
-            elif parts.path.strip("/") == "materials/thermo":
+            elif parts.path.strip("/") in ("materials/thermo", "materials/summary"):
                 asked.append(query)
                 self._answer(200, _page(documents, query))
             else:

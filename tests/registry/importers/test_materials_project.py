@@ -22,6 +22,7 @@ from registry.importers import ImportedRecord
 from registry.importers.materials_project import CITATION, read_thermo
 from registry.importers.providers import Delivery, Query, open_provider
 from registry.models import Calculation, ExternalId, HullState, Level, Source
+from registry.properties import CrystalProperty
 from tests.registry.importers.recorded_mp import KEY, document, recorded
 from tests.registry.importers.scripted_server import Answer, scripted, told
 
@@ -50,7 +51,7 @@ def test_entries_of_a_chemical_system_and_all_within(monkeypatch: pytest.MonkeyP
     with recorded([document(one) for one in exported]) as (url, asked):
         found = ask(monkeypatch, url)
     assert (found.source, found.licence, found.citation) == ("Materials Project", "CC-BY-4.0", CITATION)
-    assert {query["thermo_types"] for query in asked} == {"GGA_GGA+U"}
+    assert {query.get("thermo_types") for query in asked} == {"GGA_GGA+U", None}
     expected = {one["entry_id"]: one for one in exported if set(one["composition"]) <= {"Li", "O"}}
     items = list(found.items)
     assert len(items) == len(expected) > 40
@@ -63,6 +64,23 @@ def test_entries_of_a_chemical_system_and_all_within(monkeypatch: pytest.MonkeyP
         assert item.energy.correction == pytest.approx(written["correction"], abs=1e-9)
         assert item.energy.run_type == written["run_type"]
         assert item.metadata["mp_database_version"] == "2024.11.14"
+
+
+@needs_client
+def test_band_gaps_come_from_the_summaries(monkeypatch: pytest.MonkeyPatch, exported: list[dict[str, Any]]):
+    gaps = dict(zip(("mp-1960", "mp-135", "mp-12957", "mp-841"), (2.5, 0.0, None, "wide"), strict=True))
+    chosen = [one for one in exported if one["entry_id"].rpartition("-GGA")[0] in gaps]
+    documents = [document(one, band_gap=gaps[one["entry_id"].rpartition("-GGA")[0]]) for one in chosen]
+    with recorded(documents) as (url, _):
+        items = list(ask(monkeypatch, url).items)
+    told = {item.external_ids["mp"]: item.properties for item in items if isinstance(item, ImportedRecord)}
+    version = {"mp_database_version": "2024.11.14"}
+    assert told["mp-1960"] == [
+        CrystalProperty("band_gap", 2.5, "eV", "Materials Project", {**version, "is_gap_direct": True})
+    ]
+    assert told["mp-135"] == [CrystalProperty("band_gap", 0.0, "eV", "Materials Project", version)]
+    assert told["mp-12957"] == []
+    assert [item.reason for item in items if isinstance(item, BadRecord)] == ["its band_gap is no number, but 'wide'"]
 
 
 @needs_client
@@ -109,7 +127,7 @@ def test_their_hull_comes_out_again_and_twice_is_once(
     "broken", [None, [], {}, {"material_id": "mp-1"}, {"material_id": "mp-1", "entries": {}}, {"entries": {"GGA": {}}}]
 )
 def test_documents_that_are_none(broken: Any):
-    (bad,) = read_thermo(broken, "2024", False)
+    (bad,) = read_thermo(broken, "2024", False, {})
     assert isinstance(bad, BadRecord)
     assert bad.reason == "a document without material_id and entries"
 
@@ -120,7 +138,7 @@ def test_an_entry_without_a_structure_spoils_no_other():
         "GGA": {"energy": -1.0},
         "GGA+U": {"energy": -2.0, "structure": structure, "entry_id": "mp-aaaaaab-GGA+U"},
     }
-    bad, item = read_thermo({"material_id": "mp-aaaaaab", "entries": entries}, "2024", False)
+    bad, item = read_thermo({"material_id": "mp-aaaaaab", "entries": entries}, "2024", False, {})
     assert isinstance(bad, BadRecord)
     assert (bad.record, bad.reason) == ("mp:mp-aaaaaab:GGA", "holds no structure (no lattice and sites)")
     assert isinstance(item, ImportedRecord)
