@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -26,6 +27,7 @@ from registry.importers.record import (
     reason_of,
 )
 from registry.importers.web import FIRST_CONTACT, Patience, fetch, new_session
+from registry.properties import BAND_GAP, CrystalProperty
 
 REQUIRED = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 DESCRIBING = ("species", "nsites", "dimension_types", "nperiodic_dimensions", "structure_features")
@@ -39,6 +41,8 @@ UNTOLD_SITES = {"implicit_atoms": "atoms without a site", "site_attachments": "a
 
 LONGEST_TEXT = 1000
 """Characters of a provider's field. Longer ones are files, and no notes on a crystal."""
+
+NO_UNITS: Mapping[str, str] = MappingProxyType({})
 
 LONGEST_DELAY = 5.0
 """Seconds between two pages, whatever `request_delay` says."""
@@ -62,6 +66,11 @@ class Server:
     prefix: str
     licences: tuple[str, ...]
     citation: str
+
+    @property
+    def gap_fields(self) -> tuple[str, ...]:
+        """What a field of its own with the band gap would be called."""
+        return (f"_{self.prefix}_band_gap", f"_{self.prefix}_bandgap")
 
 
 def open_provider(query: Query, patience: Patience | None = None) -> Delivery:
@@ -155,10 +164,13 @@ def _parameters(session: requests.Session, server: Server, query: Query, patienc
 
 def _items(session: requests.Session, server: Server, url: str, energy: str, patience: Patience) -> Iterator[Item]:
     host, count = urlsplit(url).netloc, 0
+    units: dict[str, str] | None = None
     try:
         for page in _pages(session, url, patience):
+            if units is None and any(_tells_a_gap(entry, server) for entry in page):
+                units = _units(session, server)
             for entry in page:
-                yield read_entry(entry, f"{host}:{count}", server, energy)
+                yield read_entry(entry, f"{host}:{count}", server, energy, units or {})
                 count += 1
     except ProviderError as error:
         rest = f"; the {count} records before stay, and the same command brings the rest" if count else ""
@@ -203,8 +215,24 @@ def _next(url: str, following: str, seen: set[str]) -> str:
     return url
 
 
-def read_entry(entry: Any, record: str, server: Server, energy: str = "") -> Item:
-    """One entry of a page -> its record, or why there's none."""
+def _tells_a_gap(entry: Any, server: Server) -> bool:
+    attributes = _mapping(entry, "attributes") if isinstance(entry, dict) else {}
+    return any(attributes.get(field) is not None for field in server.gap_fields)
+
+
+def _units(session: requests.Session, server: Server) -> dict[str, str]:
+    """Of its fields, as far as it documents them. A server that doesn't answer has documented none."""
+    try:
+        answer = fetch(session, f"{server.base}/info/structures", FIRST_CONTACT)
+    except ProviderError:
+        return {}
+    documented = _mapping(_mapping(answer, "data"), "properties")
+    told = {name: _mapping(documented, name) for name in documented}
+    return {name: _line(one.get("unit") or one.get("x-optimade-unit")) for name, one in told.items()}
+
+
+def read_entry(entry: Any, record: str, server: Server, energy: str = "", units: Mapping[str, str] = NO_UNITS) -> Item:
+    """One entry of a page -> its record, or why there's none. units: field -> its unit, where it's documented"""
     identity = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(identity, str | int) or identity == "":
         return BadRecord(record, "an entry without an id")
@@ -219,6 +247,7 @@ def read_entry(entry: Any, record: str, server: Server, energy: str = "") -> Ite
             external_ids={server.prefix: str(identity)},
             metadata=_metadata(attributes),
             energy=_energy(attributes, energy, record),
+            properties=_properties(attributes, server, units, record),
         )
     except BadRecord as error:
         return error
@@ -278,9 +307,23 @@ def _energy(attributes: Mapping[str, Any], field: str, record: str) -> ImportedE
     value = attributes.get(field) if field else None
     if value is None:
         return None
+    return ImportedEnergy(_number(value, field, record), parameters={"field": field})
+
+
+def _properties(
+    attributes: Mapping[str, Any], server: Server, units: Mapping[str, str], record: str
+) -> list[CrystalProperty]:
+    """The band gap where the server has a field of its own for it, in eV. What the field is called is all it tells."""
+    field = next((one for one in server.gap_fields if attributes.get(one) is not None), "")
+    if units.get(field) != "eV":
+        return []
+    return [CrystalProperty(BAND_GAP, _number(attributes[field], field, record), "eV", field)]
+
+
+def _number(value: Any, field: str, record: str) -> float:
     if not isinstance(value, int | float):
         raise BadRecord(record, f"{field} is no number, but {value!r:.40}")
-    return ImportedEnergy(float(value), parameters={"field": field})
+    return float(value)
 
 
 def _mapping(outer: Mapping[str, Any], key: str) -> Mapping[str, Any]:

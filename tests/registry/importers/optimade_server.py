@@ -24,6 +24,7 @@ DISORDERED = {"name": "NaK", "chemical_symbols": ["Na", "K"], "concentration": [
 FIELDS = {
     "structures": [
         {"name": "energy", "type": "float", "unit": "eV", "description": "total energy of the cell"},
+        {"name": "band_gap", "type": "float", "unit": "eV", "description": "by some functional"},
         {"name": "note", "type": "string", "description": "a text"},
         {"name": "path", "type": "list", "description": "no plain value"},
     ]

@@ -20,7 +20,8 @@ from registry.errors import BadRecord, FilterError, SettingsError
 from registry.importers import ImportedRecord, Item
 from registry.importers.optimade import Server, read_entry
 from registry.importers.providers import Query, open_provider
-from registry.models import Calculation, ExternalId, Source, Structure
+from registry.models import Calculation, ExternalId, Property, Source, Structure
+from registry.properties import CrystalProperty
 from tests.registry.importers.optimade_server import FIELDS, disordered, entry, salt, serving
 
 HERE = Server("http://somewhere/v1", "Somewhere", "some", ("CC-BY-4.0",), "")
@@ -32,7 +33,9 @@ def reference_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (find_spec("fastapi") and find_spec("mongomock")):
         pytest.skip("the reference server isn't installed: pip install 'optimade[server]'")
     notes = {"note": "calculated", "path": ["no", "plain", "value"]}
-    entries = [entry(f"salt/{index}", salt(index), energy=-7.0 - index, **notes) for index in range(20)]
+    entries = [
+        entry(f"salt/{index}", salt(index), energy=-7.0 - index, band_gap=0.5 * index, **notes) for index in range(20)
+    ]
     entries.insert(5, disordered("mixed"))
     with serving(tmp_path_factory.mktemp("optimade"), entries, provider_fields=FIELDS, page_limit=6) as url:
         yield url
@@ -59,8 +62,10 @@ def test_every_structure_of_every_page(reference_server: str):
             "immutable_id": f"immutable-salt/{index}",
             "last_modified": "2026-01-02T03:04:05Z",
             "_exmpl_energy": -7.0 - index,
+            "_exmpl_band_gap": 0.5 * index,
             "_exmpl_note": "calculated",
         }
+        assert item.properties == [CrystalProperty("band_gap", 0.5 * index, "eV", "_exmpl_band_gap")]
 
 
 def test_a_disordered_structure_is_a_bad_record(reference_server: str):
@@ -86,7 +91,7 @@ def test_energies_of_a_named_field(reference_server: str):
     found = good(items(reference_server, energy="_exmpl_energy", energies=True))
     assert [item.energy.total for item in found if item.energy] == [-7.0 - index for index in range(20)]
     assert found[0].metadata["_exmpl_note"] == "calculated"
-    with pytest.raises(SettingsError, match="has no field _exmpl_e; it has _exmpl_energy, _exmpl_note"):
+    with pytest.raises(SettingsError, match="has no field _exmpl_e; it has _exmpl_band_gap, _exmpl_energy, _e"):
         items(reference_server, energy="_exmpl_e", energies=True)
 
 
@@ -116,8 +121,8 @@ def test_the_same_import_twice_doubles_nothing(registry: None, engine: Engine, r
         {"read": 21, "imported": 0, "duplicates": 20},
     ]
     with Session(engine) as session:
-        stored = [session.scalar(sa.select(sa.func.count()).select_from(t)) for t in (Structure, Calculation)]
-        assert stored == [20, 20]
+        counted = (Structure, Calculation, Property)
+        assert [session.scalar(sa.select(sa.func.count()).select_from(t)) for t in counted] == [20, 20, 20]
         source = session.scalars(sa.select(Source)).one()
         assert (source.name, source.licence) == ("Example provider", "unknown")
         assert source.citation == "Example provider, https://example.com/"
@@ -164,6 +169,31 @@ def test_entries_that_are_no_crystals(changes: dict[str, Any], reason: str):
     assert bad.record == "somewhere:one"
     assert bad.reason.startswith(reason)
     assert len(bad.reason.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "units", "expected"),
+    [
+        ({"_some_band_gap": 1.5}, {"_some_band_gap": "eV"}, [(1.5, "_some_band_gap")]),
+        ({"_some_bandgap": 0}, {"_some_bandgap": "eV"}, [(0.0, "_some_bandgap")]),
+        ({"_some_band_gap": None}, {"_some_band_gap": "eV"}, []),
+        ({"_some_band_gap": 1.5}, {}, []),
+        ({"_some_band_gap": 1.5}, {"_some_band_gap": "hartree"}, []),
+        ({"_other_band_gap": 1.5, "band_gap": 2.5}, {"_other_band_gap": "eV", "band_gap": "eV"}, []),
+    ],
+)
+def test_a_band_gap_is_one_where_its_unit_is_documented(
+    told: dict[str, Any], units: dict[str, str], expected: list[tuple[float, str]]
+):
+    item = read_entry(entry("one", salt(0), **told), "r:0", HERE, units=units)
+    assert isinstance(item, ImportedRecord)
+    assert [(one.value, one.method) for one in item.properties] == expected
+
+
+def test_a_band_gap_that_is_no_number():
+    bad = read_entry(entry("one", salt(0), _some_band_gap="wide"), "r:0", HERE, units={"_some_band_gap": "eV"})
+    assert isinstance(bad, BadRecord)
+    assert bad.reason == "_some_band_gap is no number, but 'wide'"
 
 
 @pytest.mark.parametrize("parts", [["Li", "vacancy"], ["vacancy"], ["X"]])

@@ -239,3 +239,25 @@ def test_a_provider_of_which_nothing_can_be_stored_leaves_no_trace(
     assert "lacks lattice_vectors, cartesian_site_positions, species_at_sites" in done.stderr
     with Session(engine) as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Source)) == 0
+
+
+@pytest.mark.parametrize(
+    ("documentation", "values"),
+    [
+        (told({"data": {"properties": {"_test_band_gap": {"unit": "eV"}}}}), [1.5]),
+        (told({"data": {"properties": {"_test_band_gap": {"x-optimade-unit": "eV"}}}}), [1.5]),
+        (told({"data": {"properties": {"_test_band_gap": {"description": "a gap"}}}}), []),
+        (told({"data": {"properties": ["_test_band_gap"]}}), []),
+        (told({}, 404), []),
+        (HTML, []),
+    ],
+)
+def test_a_server_that_documents_nothing_loses_its_band_gaps_alone(documentation: Answer, values: list[float]):
+    def answer(path: str, _before: int) -> Answer:
+        gap = entry("gap", salt(7), _test_band_gap=1.5)
+        return {"/v1/info": info(), "/v1/info/structures": documentation}.get(path) or page([*ENTRIES[:2], gap])
+
+    with scripted(answer) as url:
+        found = list(delivered(url).items)
+    assert [type(item) for item in found] == [ImportedRecord] * 3
+    assert [one.value for item in found for one in getattr(item, "properties", ())] == values
