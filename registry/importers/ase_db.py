@@ -1,7 +1,8 @@
 """ASE's databases, opened for reading only: SQLite files (.db) and ASE's JSON.
 
-Kept: the crystal, the energy with its calculator and magnetic moment, and the key-value pairs. Left behind: forces,
-velocities, constraints, and the `data` of a row.
+Kept: the crystal, the energy with its calculator and magnetic moment, the key-value pairs, and as properties the
+moment, in Bohr magnetons as ASE has it, and a band gap whose unit the database's `key_descriptions` tell as eV (SQLite
+alone: in JSON they stand behind the rows). Left behind: forces, velocities, constraints, and the `data` of a row.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ from registry.identity.composition import SYMBOLS
 from registry.importers.extxyz import ID_KEYS
 from registry.importers.files import open_text
 from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, checked, reason_of
+from registry.properties import BAND_GAP, CrystalProperty
 
 Row = Callable[[], Any]
 """Decodes one AtomsRow: what is wrong with it is then wrong with it alone."""
+
+MAGNETIC_MOMENT = "magnetic_moment"
+GAP_KEYS = ("band_gap", "bandgap", "gap")
+
+Units = Mapping[str, str]
+"""Key of a key-value pair -> its unit, where the database describes it."""
 
 CHUNK = 1 << 20
 """Characters read at a time."""
@@ -42,14 +50,14 @@ CLOSED = re.compile(r"[\s,]*\}\s*")
 
 def records(path: Path) -> Iterator[Item]:
     rows = _json_rows(path) if path.name.lower().removesuffix(".gz").endswith(".json") else _sqlite_rows(path)
-    for index, row in enumerate(rows):
-        yield read_row(row, f"{path.name}:{index}", path.name)
+    for index, (row, units) in enumerate(rows):
+        yield read_row(row, f"{path.name}:{index}", path.name, units)
 
 
-def read_row(row: Row, record: str, source: str) -> Item:
+def read_row(row: Row, record: str, source: str, units: Units) -> Item:
     """One row -> its record, or why there's none."""
     try:
-        return _imported(row(), record, source)
+        return _imported(row(), record, source, units)
     except BadRecord as error:
         return error
     except (*PARSER_FAULTS, sqlite3.Error) as error:
@@ -63,17 +71,28 @@ class _ReadOnly(SQLite3Database):
         return sqlite3.connect(f"{Path(str(self.filename)).as_uri()}?mode=ro", uri=True, timeout=20)
 
 
-def _sqlite_rows(path: Path) -> Iterator[Row]:
+def _sqlite_rows(path: Path) -> Iterator[tuple[Row, Units]]:
     """One row at a time; the ids come first, so that a row that can't be decoded doesn't end the query."""
     with _unpacked(path) as file, _ReadOnly(str(file.absolute())) as database:
         connection: sqlite3.Connection = database.connection
         _require_systems(connection, path.name)
+        units = _units(connection)
         for (key,) in connection.execute("SELECT id FROM systems ORDER BY id"):
-            yield partial(_selected, database, key)
+            yield partial(_selected, database, key), units
 
 
 def _selected(database: SQLite3Database, key: int) -> Any:
     return next(database.select(id=key, include_data=False))
+
+
+def _units(connection: sqlite3.Connection) -> Units:
+    """Descriptions are (short, long, unit)."""
+    try:
+        (written,) = connection.execute("SELECT value FROM information WHERE name = 'metadata'").fetchone()
+        described = dict(json.loads(written)["key_descriptions"])
+    except (sqlite3.Error, ValueError, TypeError, KeyError):
+        return {}
+    return {key: str(one[2]) for key, one in described.items() if isinstance(one, list) and len(one) == 3}
 
 
 def _require_systems(connection: sqlite3.Connection, name: str) -> None:
@@ -98,12 +117,12 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield target
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[tuple[Row, Units]]:
     """Rows stand under their ids; beside them are "ids", "nextid" and "metadata"."""
     with open_text(path) as file:
         for name, text in _members(file):
             if name.isdecimal():
-                yield partial(_decoded, text)
+                yield partial(_decoded, text), {}
 
 
 def _decoded(text: str) -> Any:
@@ -136,7 +155,7 @@ def _member(text: str, at: int) -> tuple[str, str, int] | None:
     return (json.loads(name[1]), text[name.end() : end], end) if end < len(text) else None
 
 
-def _imported(row: Any, record: str, source: str) -> ImportedRecord:
+def _imported(row: Any, record: str, source: str, units: Units) -> ImportedRecord:
     pairs: dict[str, Any] = _plain(row.key_value_pairs)
     return ImportedRecord(
         crystal=_crystal(row, record),
@@ -145,6 +164,7 @@ def _imported(row: Any, record: str, source: str) -> ImportedRecord:
         external_ids=_external_ids(row, pairs),
         metadata={key: value for key, value in pairs.items() if key not in ID_KEYS and value is not None},
         energy=_energy(row),
+        properties=list(_properties(row, pairs, units, record)),
     )
 
 
@@ -175,6 +195,18 @@ def _energy(row: Any) -> ImportedEnergy | None:
     return ImportedEnergy(
         float(energy), parameters={key: value for key, value in told.items() if value not in (None, {})}
     )
+
+
+def _properties(row: Any, pairs: Mapping[str, Any], units: Units, record: str) -> Iterator[CrystalProperty]:
+    """What has a unit: the moment of the cell, and the band gap. Raise BadRecord for a gap that is no number."""
+    method, moment = str(row.get("calculator") or "unknown"), _plain(row.get("magmom"))
+    if isinstance(moment, int | float):
+        yield CrystalProperty(MAGNETIC_MOMENT, float(moment), "mu_B", method)
+    key = next((one for one in GAP_KEYS if pairs.get(one) is not None and units.get(one) == "eV"), None)
+    if key is not None and not isinstance(pairs[key], int | float):
+        raise BadRecord(record, f"its {key} is no number, but {pairs[key]!r:.40}")
+    if key is not None:
+        yield CrystalProperty(BAND_GAP, float(pairs[key]), "eV", method, {"key": key})
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from ase.db import connect
 
 from registry.errors import BadRecord
 from registry.importers import ImportedRecord, ase_db, read_file
+from registry.properties import CrystalProperty
 
 CELL = [[4.0, 0.1, 0.0], [0.0, 4.2, 0.3], [0.2, 0.0, 4.4]]
 
@@ -64,6 +65,35 @@ def test_crystal_energy_and_key_value_pairs(tmp_path: Path, name: str):
     assert (first.energy.total, first.energy.correction) == (-7.5, 0.0)
     assert first.energy.parameters == {"calculator": "unknown", "magmom": 1.5}
     assert second.energy is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "gaps"),
+    [
+        ({"key_descriptions": {"gap": ["Gap", "Band gap", "eV"]}}, [1.25]),
+        ({"key_descriptions": {"gap": ["Gap", "Band gap", "meV"]}}, []),
+        ({"key_descriptions": {"gap": "Band gap"}}, []),
+        ({"key_descriptions": [1]}, []),
+        ({}, []),
+    ],
+)
+def test_what_has_a_unit_is_a_property(tmp_path: Path, metadata: dict[str, Any], gaps: list[float]):
+    path = write(tmp_path / "all.db", salt(), gap=1.25)
+    connect(path).metadata = metadata
+    (found,) = read(path)
+    moment = CrystalProperty("magnetic_moment", 1.5, "mu_B", "unknown")
+    assert found.properties == [
+        moment,
+        *(CrystalProperty("band_gap", gap, "eV", "unknown", {"key": "gap"}) for gap in gaps),
+    ]
+    assert found.metadata["gap"] == 1.25
+
+
+def test_a_gap_in_electronvolts_that_is_no_number(tmp_path: Path):
+    path = write(tmp_path / "all.db", salt(), gap="wide")
+    connect(path).metadata = {"key_descriptions": {"gap": ["Gap", "Band gap", "eV"]}}
+    (bad,) = read_file(path)
+    assert str(bad) == "all.db:0: its gap is no number, but 'wide'"
 
 
 def test_the_calculator_and_its_parameters_describe_the_energy(tmp_path: Path):
