@@ -48,7 +48,8 @@ CONTENT = {
     " JOIN level l ON l.id = level_id JOIN source s ON s.id = calculation.source_id",
     "frame": "SELECT public_id, step, frame.energy FROM frame JOIN calculation c ON c.id = calculation_id"
     " JOIN structure ON structure.id = initial_structure_id",
-    "property": "SELECT public_id, name, value, method FROM property JOIN structure ON structure.id = structure_id",
+    "property": "SELECT public_id, name, value, words, unit, method, provenance::text FROM property"
+    " JOIN structure ON structure.id = structure_id",
     "model": "SELECT m.name, checkpoint_sha256, t.sha256, f.name, md5(content) FROM model m JOIN training_set t"
     " ON t.id = training_set_id LEFT JOIN model_file f ON model_id = m.id",
     "prediction": "SELECT public_id, m.name, stage, formation_energy_per_atom FROM prediction"
@@ -131,7 +132,8 @@ def fill(registry: Registry, ids_from: int = 1) -> None:
         session.add(ModelFile(model_id=model.id, name="model.json", content=b"{}"))
         turn = make.campaign_round(session, make.campaign(session, level))
         make.selection(session, child, turn, model)
-        make.property_of(session, known, "band_gap", 5.0, "PBE")
+        make.property_of(session, known, "band_gap", 5.0, "PBE", provenance={"code": "VASP"})
+        make.property_of(session, known, "colour", None, "seen", "1", words="white")
         make.family_member(session, child, "rocksalt")
         session.add(Funnel(round_id=turn.id, stage="pre", rule="kept", candidates=4))
         session.add(Validation(round_id=turn.id, name="textbook", summary={"found": 1}, rows=[]))
@@ -211,6 +213,20 @@ def test_names_that_are_taken_get_a_suffix_and_no_flag_is_lost(registries: tuple
     flagged = "structure JOIN source ON source.id = source_id WHERE non_commercial"
     assert group.count(flagged) == laptop.count("structure")
     assert str(group.values("SELECT name FROM campaign ORDER BY id")[1]).startswith("test-campaign (begun 20")
+
+
+def test_energies_and_properties_keep_sources_of_their_own(registries: tuple[Registry, Registry]):
+    group, laptop = registries
+    with Session(laptop.engine) as session, session.begin():
+        make.source(session, "filler")  # so that ids differ
+        salt, theirs = make.structure(session, "NaCl"), make.source(session, "GNoME", non_commercial=True)
+        make.calculation(session, salt, make.level(session), source_id=theirs.id)
+        make.property_of(session, salt, "band_gap", 5.0, "PBE", source_id=theirs.id)
+    take(group, laptop)
+    for table in ("calculation", "property"):
+        query = f"SELECT source.name FROM {table} JOIN source ON source.id = {table}.source_id"
+        assert group.values(query) == ["GNoME"]
+    assert group.values("SELECT name FROM structure JOIN source ON source.id = source_id LIMIT 1") == ["test"]
 
 
 def test_a_structure_that_is_non_commercial_there_alone_is_told(registries: tuple[Registry, Registry]):
