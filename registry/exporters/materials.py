@@ -42,13 +42,15 @@ PropertySource = aliased(Source, name="property_source")
 OF_A_LEVEL = {"hull_state", "level", "prediction", "selection", "prototype"}
 """Tables whose fields mean something only at a level; a prototype is that of the relaxed crystal."""
 
-PROVENANCE: dict[str, Column] = {
-    "reduced_formula": Composition.reduced_formula.expression,
-    "source": Source.name.expression,
-    "licence": Source.licence.expression,
-    "citation": Source.citation.expression,
-    "non_commercial": Source.non_commercial.expression,
-}
+TERMS = ("source", "licence", "citation", "non_commercial")
+
+
+def _terms_of(source: type[Source]) -> dict[str, Column]:
+    columns = (source.name, source.licence, source.citation, source.non_commercial)
+    return {name: column.expression for name, column in zip(TERMS, columns, strict=True)}
+
+
+PROVENANCE: dict[str, Column] = {"reduced_formula": Composition.reduced_formula.expression, **_terms_of(Source)}
 ENERGY: dict[str, Column] = {
     "of": sql.Final.public_id.expression,
     "total": Calculation.energy.expression,
@@ -58,7 +60,6 @@ ENERGY: dict[str, Column] = {
     "e_above_hull": HullState.e_above_hull.expression,
     "parameters": Calculation.settings.expression,
 }
-TERMS = ("source", "licence", "citation", "non_commercial")
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,6 @@ def _columns(final: bool, at_a_level: bool) -> list[Column]:
         return columns
     terms = [column.label(f"energy_{name}") for name, column in _terms_of(EnergySource).items()]
     return [*columns, *(column.label(name) for name, column in ENERGY.items()), *terms]
-
-
-def _terms_of(source: type[Source]) -> dict[str, Column]:
-    columns = (source.name, source.licence, source.citation, source.non_commercial)
-    return {name: column.expression for name, column in zip(TERMS, columns, strict=True)}
 
 
 def _properties() -> Column:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import shutil
 import sqlite3
@@ -198,14 +199,17 @@ def _energy(row: Any) -> ImportedEnergy | None:
 
 
 def _properties(row: Any, pairs: Mapping[str, Any], units: Units, record: str) -> Iterator[CrystalProperty]:
-    """What has a unit: the moment of the cell, and the band gap. Raise BadRecord for a gap that is no number."""
+    """What has a unit: the moment of the cell, and the band gap. Raise BadRecord for a gap that is no number.
+
+    NaN stands for what wasn't computed.
+    """
     method, moment = str(row.get("calculator") or "unknown"), _plain(row.get("magmom"))
-    if isinstance(moment, int | float):
+    if isinstance(moment, int | float) and not math.isnan(moment):
         yield CrystalProperty(MAGNETIC_MOMENT, float(moment), "mu_B", method)
     key = next((one for one in GAP_KEYS if pairs.get(one) is not None and units.get(one) == "eV"), None)
     if key is not None and not isinstance(pairs[key], int | float):
         raise BadRecord(record, f"its {key} is no number, but {pairs[key]!r:.40}")
-    if key is not None:
+    if key is not None and not math.isnan(pairs[key]):
         yield CrystalProperty(BAND_GAP, float(pairs[key]), "eV", method, {"key": key})
 
 

@@ -50,7 +50,7 @@ def open_provider(query: Query) -> Delivery:
     if query.address or query.filter or query.energy:
         raise SettingsError("--provider mp takes no URL, --filter or --energy: say --chemsys Li-Fe-O")
     documents, summaries, version = _documents(_systems(query.chemsys))
-    known = {one.get("material_id"): one for one in summaries if isinstance(one, dict)}
+    known = {str(one.get("material_id")): one for one in summaries if isinstance(one, dict)}
     return Delivery(
         source=f"{SOURCE} (non-commercial)" if query.non_commercial else SOURCE,
         items=(item for document in documents for item in read_thermo(document, version, query.non_commercial, known)),
@@ -119,7 +119,7 @@ def _key() -> str:
 
 
 def read_thermo(
-    document: Any, version: str, non_commercial: bool, summaries: Mapping[Any, Mapping[str, Any]]
+    document: Any, version: str, non_commercial: bool, summaries: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Item]:
     """The entries of one material, one a run type. CC BY-NC ones (GNoME's) come in only where all is taken so.
 
@@ -136,20 +136,23 @@ def read_thermo(
     else:
         for run_type, entry in entries.items():
             item = read_document(entry, f"{record}:{run_type}", SOURCE)
-            yield _completed(item, material, version, summaries) if isinstance(item, ImportedRecord) else item
+            summary = summaries.get(str(material), {})
+            yield _completed(item, str(material), version, summary) if isinstance(item, ImportedRecord) else item
 
 
-def _completed(item: ImportedRecord, material: Any, version: str, summaries: Mapping[Any, Mapping[str, Any]]) -> Item:
+def _completed(item: ImportedRecord, material: str, version: str, summary: Mapping[str, Any]) -> Item:
     """With what isn't said in the entry itself."""
     known = {"mp_database_version": version}
     try:
         return replace(
             item,
-            external_ids={**item.external_ids, "mp": str(material)},
+            external_ids={**item.external_ids, "mp": material},
             metadata={**item.metadata, **known},
-            properties=_properties(summaries.get(material, {}), known),
+            properties=_properties(summary, known),
         )
-    except (BadRecord, ValueError) as error:
+    except BadRecord as error:
+        return error
+    except PARSER_FAULTS as error:
         return BadRecord(item.record, reason_of(error))
 
 

@@ -89,6 +89,15 @@ def test_what_has_a_unit_is_a_property(tmp_path: Path, metadata: dict[str, Any],
     assert found.metadata["gap"] == 1.25
 
 
+def test_a_property_that_was_not_computed_is_none(tmp_path: Path):
+    atoms = salt(None)
+    atoms.calc = SinglePointCalculator(atoms, energy=-7.5, magmom=float("nan"))
+    path = write(tmp_path / "all.db", atoms, gap=float("nan"))
+    connect(path).metadata = {"key_descriptions": {"gap": ["Gap", "Band gap", "eV"]}}
+    (found,) = read(path)
+    assert found.properties == []
+
+
 def test_a_gap_in_electronvolts_that_is_no_number(tmp_path: Path):
     path = write(tmp_path / "all.db", salt(), gap="wide")
     connect(path).metadata = {"key_descriptions": {"gap": ["Gap", "Band gap", "eV"]}}

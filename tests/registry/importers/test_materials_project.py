@@ -145,6 +145,22 @@ def test_an_entry_without_a_structure_spoils_no_other():
     assert item.external_ids == {"entry": "mp-aaaaaab-GGA+U", "mp": "mp-aaaaaab"}
 
 
+@pytest.mark.parametrize(
+    ("summary", "reason"),
+    [
+        ({"band_gap": 10**400}, "int too large to convert to float"),
+        ({"band_gap": True}, "its band_gap is no number, but True"),
+        ({"band_gap": [1.0]}, "its band_gap is no number, but [1.0]"),
+    ],
+)
+def test_a_band_gap_that_is_none(summary: dict[str, Any], reason: str):
+    structure = {"lattice": [[3, 0, 0], [0, 3, 0], [0, 0, 3]], "species": ["Li"], "abc": [[0, 0, 0]]}
+    entries = {"GGA": {"energy": -2.0, "structure": structure}}
+    (bad,) = read_thermo({"material_id": "mp-1", "entries": entries}, "2024", False, {"mp-1": summary})
+    assert isinstance(bad, BadRecord)
+    assert (bad.record, bad.reason) == ("mp:mp-1:GGA", reason)
+
+
 @needs_client
 @pytest.mark.parametrize(
     ("answer", "reason"),
