@@ -250,7 +250,7 @@ def test_a_backup_changes_over_to_a_newer_postgresql(test_homes: Path, tmp_path:
     backup(old, tmp_path / "file", bin_dir=older)
     before = contents(old)
     embedded.stop(old_home)
-    with pytest.raises(DatabaseUnavailable, match="to change over, `lode backup`"):
+    with pytest.raises(DatabaseUnavailable, match="run `lode upgrade`"):
         embedded.start(old_home)
     new = embedded.start(new_home, durable=False)
     restore(new, tmp_path / "file")
