@@ -267,12 +267,13 @@ def _free_port(wish: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def url_of(folders: Folders, database: str = DATABASE) -> str:
-    """A libpq URI that SQLAlchemy understands as well."""
-    password, database = folders.password.read_text(), quote(database, safe="")
+def url_of(folders: Folders, database: str = DATABASE, *, secret: bool = True) -> str:
+    """A libpq URI that SQLAlchemy understands as well; without the password unless `secret`."""
+    user = f"{ROLE}:{folders.password.read_text()}" if secret else ROLE
+    name = quote(database, safe="")
     if folders.socket_fits:
-        return f"postgresql://{ROLE}:{password}@/{database}?host={quote(str(folders.run), safe='')}&port={SOCKET_PORT}"
-    return f"postgresql://{ROLE}:{password}@127.0.0.1:{_known_port(folders)}/{database}"
+        return f"postgresql://{user}@/{name}?host={quote(str(folders.run), safe='')}&port={SOCKET_PORT}"
+    return f"postgresql://{user}@127.0.0.1:{_known_port(folders)}/{name}"
 
 
 def ask(folders: Folders) -> Answer:

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from registry.cluster import ROLE, Folders, url_of, write_private
 from registry.errors import UpgradeError
-from registry.postgres_clients import pipe_clients, run_client, without_password
+from registry.postgres_clients import pipe_clients, run_client
 
 MAINTENANCE = "postgres"
 DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname"
@@ -77,23 +77,24 @@ def _ask(folders: Folders, database: str, query: str | sql.Composed) -> list[tup
 def _copy_roles(source: Folders, target: Folders, programs: Programs) -> None:
     """initdb has made our own role already; it gets its old password, which is the same."""
     url = url_of(source, MAINTENANCE)
-    roles = run_client([str(programs.dump_all), "--roles-only", f"--dbname={without_password(url)}"], url)
+    roles = run_client([str(programs.dump_all), "--roles-only", _address(source, MAINTENANCE)], url)
     file = target.root / "roles.sql"
     write_private(file, roles.replace(f"CREATE ROLE {ROLE};\n", "", 1))
-    url = url_of(target, MAINTENANCE)
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={file}"]
-    run_client([str(programs.psql), *options, f"--dbname={without_password(url)}"], url)
+    run_client([str(programs.psql), *options, _address(target, MAINTENANCE)], url)
 
 
 def _copy_database(source: Folders, target: Folders, programs: Programs, name: str) -> None:
-    """Both servers have the same password."""
-    origin, place = url_of(source, name), url_of(target, MAINTENANCE)
     create = [] if name == MAINTENANCE else ["--create"]
     pipe_clients(
-        [str(programs.dump), "--format=custom", "--compress=none", without_password(origin)],
-        [str(programs.restore), "--exit-on-error", "--no-tablespaces", *create, f"--dbname={without_password(place)}"],
-        origin,
+        [str(programs.dump), "--format=custom", "--compress=none", _address(source, name)],
+        [str(programs.restore), "--exit-on-error", "--no-tablespaces", *create, _address(target, MAINTENANCE)],
+        url_of(source, MAINTENANCE),  # for the password, which is the same on both sides
     )
+
+
+def _address(folders: Folders, database: str) -> str:
+    return f"--dbname={url_of(folders, database, secret=False)}"
 
 
 def _compare_roles(source: Folders, target: Folders) -> None:
