@@ -12,7 +12,6 @@ killed one left.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ def start(
     end of the server's log.
     """
     folders = folders_of(home)
-    with refusing(home), _lock(folders) as lock, swap.lock(folders):
+    with refusing(home), swap.lock(folders) as lock:
         swap.settle(folders)
         binaries = find_binaries(bin_dir)
         account = account_for(folders.data, home, needs=[binaries.postgres, folders.root])
@@ -75,7 +74,7 @@ def stop(home: Path, *, timeout: float = 120.0) -> bool:
     folders = folders_of(home)
     if not folders.root.exists():
         return False
-    with refusing(home), _lock(folders), swap.lock(folders):
+    with refusing(home), swap.lock(folders):
         swap.settle(folders)
         return end_server(folders, timeout)
 
@@ -112,15 +111,6 @@ def refusing(home: Path) -> Iterator[None]:
         raise DatabaseUnavailable(
             f"{error.filename or home} belongs to another account: run lode as its owner, or set LODE_HOME"
         ) from error
-
-
-@contextlib.contextmanager
-def _lock(folders: Folders) -> Iterator[int]:
-    """One start or stop at a time; the kernel frees the lock of a killed process. Gives the lock's descriptor."""
-    folders.root.mkdir(parents=True, exist_ok=True)
-    with (folders.root / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def _create_database(folders: Folders) -> None:

@@ -21,7 +21,7 @@ from registry.cluster import POLL_SECONDS, Folders
 from registry.disk import flush
 from registry.errors import DatabaseUnavailable
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 10.0  # for the initdb of a killed upgrade, which keeps the lock
 END_SECONDS = 120.0
 PRIVATE = {"cluster_name": "lode_upgrade"}
 """Setting of a server that only an upgrade speaks to: its command line tells it from one that everybody uses."""
@@ -29,15 +29,16 @@ PRIVATE = {"cluster_name": "lode_upgrade"}
 
 @contextlib.contextmanager
 def lock(folders: Folders) -> Iterator[int]:
-    """Nobody else starts, stops or upgrades this server; gives the lock's descriptor. The kernel frees a killed one's.
+    """One start, stop or upgrade at a time; gives the lock's descriptor. The kernel frees the lock of a killed process.
 
-    Raises DatabaseUnavailable where an upgrade runs. The patience is for programs that a killed one has left.
+    Raises DatabaseUnavailable while an upgrade runs, which takes longer than anybody waits for; a start is waited for.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with (folders.root / "upgrade.lock").open("w") as file:
+    folders.root.mkdir(parents=True, exist_ok=True)
+    with (folders.root / "lock").open("w") as file:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not _locked(file.fileno()):
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"another `lode` upgrades or starts {folders.data}: wait until it has ended")
+            if time.monotonic() > deadline and next_of(folders).root.exists():
+                raise DatabaseUnavailable(f"another `lode` upgrades {folders.data}: wait until it has ended")
             time.sleep(POLL_SECONDS)
         yield file.fileno()
 
