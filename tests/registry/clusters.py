@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from registry import embedded
+from registry import embedded, models
 from registry.backup import count_rows
 from registry.database import engine_for
 from registry.errors import DatabaseUnavailable
@@ -32,18 +32,46 @@ def older_binaries() -> Path:
 
 
 def fill(url: str) -> None:
-    """A migrated registry with rows."""
+    """A migrated registry with rows in every table."""
     engine = engine_for(url)
     upgrade(engine)
     with Session(engine) as session, session.begin():
-        told = salts(session)
-        make.work(session)
-        make.worker(session)
-        rock = told.rows["rock salt"]
-        make.property_of(session, rock, "band_gap", 5.0, "measured")
-        make.family_member(session, rock, "family")
-        make.structure(session, "LiF", external_ids={"mp": "mp-1"})
+        fill_every_table(session)
     engine.dispose()
+
+
+def fill_every_table(session: Session) -> None:
+    """The salts, and what they leave empty."""
+    told = salts(session)
+    make.work(session)
+    make.worker(session)
+    rock, label = told.rows["rock salt"], told.labels["rock salt"]
+    make.property_of(session, rock, "band_gap", 5.0, "measured")
+    make.family_member(session, rock, "family")
+    make.lineage(session, make.structure(session, "KCl", origin="generated"), rock)
+    make.structure(session, "LiF", external_ids={"mp": "mp-1"})
+    turn = session.scalars(select(models.Round)).first()
+    assert turn is not None
+    for row in (
+        models.Import(name="file", sha256="0" * 64, level_id=None, records=1, counts={"read": 1}, complaints=[]),
+        models.ModelFile(model_id=told.model.id, name="model.json", content=b"{}"),
+        models.Validation(round_id=turn.id, name="textbook", summary={}, rows=[{"formula": "NaCl"}]),
+        models.Frame(
+            composition_id=rock.composition_id,
+            calculation_id=label.id,
+            step=0,
+            lattice=rock.lattice,
+            coords=rock.coords,
+            energy=-6.0,
+            forces=bytes(len(rock.coords)),
+            stress=[0.0] * 6,
+        ),
+    ):
+        make.added(session, row)
+    empty = [
+        name for name, count in count_rows(session.connection()).items() if not count and name != "alembic_version"
+    ]
+    assert not empty, f"give {empty} rows here"
 
 
 def contents(url: str) -> dict[str, Any]:
