@@ -26,7 +26,7 @@ WHERE relkind = 'r' AND relpersistence <> 't' AND nspname <> 'information_schema
 ROWS = "SELECT count(*), sum(hashtextextended(row(whole.*)::text, 0)) FROM {} AS whole"
 SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
 ROLES = "SELECT rolname, rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY 1"
-MEMBERS = "SELECT roleid::regrole::text, member::regrole::text FROM pg_auth_members ORDER BY 1, 2"
+MEMBERS = "SELECT DISTINCT roleid::regrole::text, member::regrole::text FROM pg_auth_members ORDER BY 1, 2"
 SETTINGS = "SELECT name, setting FROM pg_file_settings WHERE applied"
 KNOWN_SETTINGS = "SELECT name FROM pg_settings"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -21,16 +22,21 @@ def run_client(command: Sequence[str], url: str | None = None, output: int = sub
 
 
 def pipe_clients(writer: Sequence[str], reader: Sequence[str], url: str) -> None:
-    """Have `reader` read what `writer` writes, both with the password in `url`. Raises BackupError."""
+    """Have `reader` read what `writer` writes, both with the password in `url`.
+
+    Raises BackupError with the complaint of the one that failed first: a writer whose reader has gone dies of SIGPIPE.
+    """
     with tempfile.TemporaryFile("w+") as written, tempfile.TemporaryFile("w+") as read:
         first = subprocess.Popen(writer, env=_environment(url), stdout=subprocess.PIPE, stderr=written)
         second = subprocess.Popen(reader, env=_environment(url), stdin=first.stdout, stderr=read)
         if first.stdout:
-            first.stdout.close()  # the writer ends when its reader has
-        for program, command, complaints in ((second, reader, read), (first, writer, written)):
-            if program.wait():
-                complaints.seek(0)
-                raise BackupError(_complaint(command, complaints.read()))
+            first.stdout.close()  # only the reader shall hold this end
+        codes = first.wait(), second.wait()
+        if not any(codes):
+            return
+        command, complaints = (reader, read) if codes[0] in (0, -signal.SIGPIPE) else (writer, written)
+        complaints.seek(0)
+        raise BackupError(_complaint(command, complaints.read()))
 
 
 def without_password(url: str) -> str:

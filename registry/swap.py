@@ -1,9 +1,11 @@
 """A newer cluster takes the place of the old one, by renames: a kill at any moment leaves the one or the other.
 
-postgres/next       a cluster in the making; what a killed upgrade leaves of it is removed
-postgres/ready      a whole one: taken into use where `data` is gone, removed where it isn't, since then somebody
-                    may have written to the old cluster in the meantime
-postgres/data-15    the old cluster, kept until its owner removes it
+    postgres/next       a cluster in the making; what a killed upgrade leaves of it is removed
+    postgres/ready      a whole one: taken into use where `data` is gone, removed where it isn't, since then somebody
+                        may have written to the old cluster in the meantime
+    postgres/data-15    the old cluster, kept until its owner removes it
+
+Every start, stop and upgrade settles first what it finds, under the lock.
 """
 
 from __future__ import annotations

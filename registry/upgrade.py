@@ -155,13 +155,19 @@ def _upgrade(job: _Job, tell: Callable[[str], None]) -> Upgrade:
     old, new = job.old.major(), job.new.major()
     tell(f"from PostgreSQL {old} ({job.old.folder}) to {new} ({job.new.folder})")
     try:
-        copied = _make_next(job, tell)
+        copied = _made_next(job, tell)
         swap.swap(job.folders, old)
-    except BackupError as error:
-        raise UpgradeError(f"{error}; the old cluster is as it was") from error
     finally:
         swap.settle(job.folders)
     return Upgrade(old, new, copied, swap.kept_of(job.folders, old))
+
+
+def _made_next(job: _Job, tell: Callable[[str], None]) -> Copied:
+    """One line for whatever a server or a program of PostgreSQL says."""
+    try:
+        return _make_next(job, tell)
+    except (BackupError, psycopg.Error) as error:
+        raise UpgradeError(f"{' '.join(str(error).split())}; the old cluster is as it was") from error
 
 
 def _make_next(job: _Job, tell: Callable[[str], None]) -> Copied:

@@ -221,6 +221,15 @@ def test_what_the_new_postgresql_refuses_is_said_in_one_line_and_the_old_cluster
     assert is_as_it_was(home, older, before)
 
 
+def test_a_database_that_lets_nobody_in_is_named_instead_of_left_out(home: Path, older: Path) -> None:
+    url = embedded.start(home, bin_dir=older, durable=False)
+    execute(url, "CREATE DATABASE closed ALLOW_CONNECTIONS false")
+    before = contents(url)
+    with pytest.raises(UpgradeError, match=r'"closed" is not currently accepting connections; the old .* as it was'):
+        upgrade_cluster(home)
+    assert is_as_it_was(home, older, before)
+
+
 def test_a_second_upgrade_and_a_start_are_refused_while_one_runs(home: Path, older: Path) -> None:
     before = contents(embedded.start(home, bin_dir=older, durable=False))
     environment = {**os.environ, "LODE_HOME": str(home)}
