@@ -42,10 +42,11 @@ SELECT :level, source_id, id, id, 'static', 'converged', -5.0 * nsites, -0.5, '{
 FROM structure WHERE id > :after AND source_id = :source
 """
 PLACES = """
-INSERT INTO hull_state (level_id, calculation_id, structure_id, composition_id, prototype_id,
-                        formation_energy_per_atom, e_above_hull, decomposition_energy, phase_separation_energy,
-                        is_stable, decomposition, valid_from)
+INSERT INTO hull_state (level_id, calculation_id, structure_id, composition_id, prototype_id, chemsys, nelements,
+                        light_elements, heavy_elements, formation_energy_per_atom, e_above_hull, decomposition_energy,
+                        phase_separation_energy, is_stable, decomposition, valid_from)
 SELECT calculation.level_id, calculation.id, structure.id, structure.composition_id, structure.prototype_id,
+       structure.chemsys, elements.number, elements.light, elements.heavy,
        -1 + above, above, above - 0.01, above - 0.02, above = 0,
        jsonb_build_array(
            jsonb_build_object('calculation_id', calculation.id, 'reduced_formula', 'LiFeO2', 'amount', 0.6),
@@ -54,7 +55,10 @@ SELECT calculation.level_id, calculation.id, structure.id, structure.composition
 FROM calculation
 JOIN structure ON structure.id = calculation.initial_structure_id,
 LATERAL (SELECT CASE WHEN random() < 0.19 THEN 0
-                     ELSE -0.1 * ln(1 - random()) + calculation.id * 0 END AS above) AS place
+                     ELSE -0.1 * ln(1 - random()) + calculation.id * 0 END AS above) AS place,
+LATERAL (SELECT coalesce(bit_or(1::bigint << (z - 1)) FILTER (WHERE z <= 60), 0) AS light,
+                coalesce(bit_or(1::bigint << (z - 61)) FILTER (WHERE z > 60), 0) AS heavy,
+                count(DISTINCT z) AS number FROM unnest(structure.species) AS z) AS elements
 WHERE structure.id > :after AND structure.source_id = :source
 """
 
@@ -115,6 +119,7 @@ class Synthetic:
         return {
             "public_id": public_id(crystal),
             "composition_id": composition_id,
+            "chemsys": Composition.of(amounts).chemsys,
             "prototype_id": prototype_id,
             "protostructure": f"{label}:{'-'.join(SYMBOLS[number] for number in amounts)}",
             "source_id": self.source,

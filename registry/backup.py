@@ -1,7 +1,7 @@
 """The whole registry in one file, and back: pg_dump and pg_restore of a version that fits the server.
 
 A backup is one snapshot, so daemons may go on working. It holds neither owners nor grants: roles belong to a server,
-and the restored tables get theirs from roles.sql. Passwords travel in the environment, never on a command line.
+and the restored tables get theirs from roles.sql.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import fcntl
 import hashlib
 import os
 import re
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import check_server, engine_for
@@ -23,6 +22,7 @@ from registry.disk import flush
 from registry.errors import BackupError, DatabaseUnavailable
 from registry.hull.levels import shipped_levels
 from registry.postgres_binaries import find_client, major_of
+from registry.postgres_clients import run_client, without_password
 from registry.schema import alembic_config, check_schema, expected_revision, upgrade
 
 MARK = b"PGDMP"  # the first bytes of an archive in the custom format
@@ -55,7 +55,7 @@ def backup(url: str, file: Path, *, bin_dir: Path | None = None, replace: bool =
         engine.dispose()
     command = [str(program), "--format=custom", f"--lock-wait-timeout={WAIT_FOR_TABLE}"]
     with _draft(file) as descriptor:
-        _run([*command, "--no-owner", "--no-privileges", _without_password(url)], url, descriptor)
+        run_client([*command, "--no-owner", "--no-privileges", without_password(url)], url, descriptor)
     return file.stat().st_size
 
 
@@ -73,9 +73,9 @@ def restore(url: str, file: Path, *, bin_dir: Path | None = None) -> dict[str, i
             tables = _refuse_rows(connection)
         _check_file(file, server, bin_dir)
         command = [str(find_client("pg_restore", server, bin_dir)), "--single-transaction", "--exit-on-error"]
-        options = ["--no-owner", "--no-privileges", f"--dbname={_without_password(url)}"]
+        options = ["--no-owner", "--no-privileges", f"--dbname={without_password(url)}"]
         with _tables_removed(engine) if tables else contextlib.nullcontext():
-            _run([*command, *options, str(file)], url)
+            run_client([*command, *options, str(file)], url)
         return _finish(engine)
     finally:
         engine.dispose()
@@ -139,11 +139,11 @@ def _check_file(file: Path, server: int, bin_dir: Path | None) -> None:
     except OSError as error:
         raise BackupError(f"{file} can't be read: {error.strerror}") from error
     reader = str(_newest_reader(server, bin_dir))
-    contents = _run([reader, "--list", str(file)])
+    contents = run_client([reader, "--list", str(file)])
     _check_made_by(file, contents, server)
     if not set(re.findall(r" TABLE public (\w+) ", contents)) >= OURS:
         raise BackupError(f"{file} is a dump of PostgreSQL, but of no registry")
-    _check_revision(file, _run([reader, "--data-only", "--table=alembic_version", "--file=-", str(file)]))
+    _check_revision(file, run_client([reader, "--data-only", "--table=alembic_version", "--file=-", str(file)]))
 
 
 def seal(file: Path) -> None:
@@ -232,26 +232,3 @@ def _lock(descriptor: int, draft: Path) -> None:
         raise BackupError(f"another backup writes {draft}: wait until it has ended")
     os.fchmod(descriptor, 0o600)
     os.ftruncate(descriptor, 0)
-
-
-def _run(command: Sequence[str], url: str | None = None, output: int = subprocess.PIPE) -> str:
-    """Run a program of PostgreSQL; what it printed. Raises BackupError with the first thing it complains about."""
-    environment = {**os.environ, "LC_ALL": "C"}
-    if url is not None and (password := _password(url)):
-        environment["PGPASSWORD"] = password
-    done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise BackupError(lines[0] if lines else f"{command[0]} ended with {done.returncode}")
-    return done.stdout or ""
-
-
-def _password(url: str) -> str | None:
-    parsed = make_url(url)
-    return parsed.password or str(parsed.query.get("password", "")) or None
-
-
-def _without_password(url: str) -> str:
-    """A libpq URI. The driver's name is SQLAlchemy's and unknown to libpq."""
-    parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
-    return parsed._replace(password=None).render_as_string(hide_password=False)

@@ -5,7 +5,8 @@ LodeError
 ├── DatabaseError
 │   ├── DatabaseUnavailable  no server answers
 │   ├── SchemaOutdated       the schema is older or newer than the code
-│   └── BackupError          a backup can't be written, read or restored here
+│   ├── BackupError          a backup can't be written, read or restored here
+│   └── UpgradeError         the cluster can't be brought to another PostgreSQL
 ├── BadRecord                one record of an import can't be stored; the others can
 ├── ProviderError            a server on the net doesn't answer, or not with what was asked for
 ├── FilterError              a filter can't be understood
@@ -44,6 +45,10 @@ class SchemaOutdated(DatabaseError):
 
 class BackupError(DatabaseError):
     """A backup can't be written, read or restored here; the database is as it was."""
+
+
+class UpgradeError(DatabaseError):
+    """The cluster can't be brought to another PostgreSQL; the old one is as it was."""
 
 
 class BadRecord(LodeError):

@@ -176,9 +176,11 @@ def _prototype_row(prototype: Prototype) -> dict[str, Any]:
 
 def _row(record: NewStructure, compositions: dict[str, int], prototypes: dict[str, int]) -> dict[str, Any]:
     crystal, prototype = record.identity.crystal, record.identity.prototype
+    composition = _composition(record)
     return {
         "public_id": public_id(crystal),
-        "composition_id": compositions[_composition(record).reduced_formula],
+        "composition_id": compositions[composition.reduced_formula],
+        "chemsys": composition.chemsys,
         "prototype_id": prototypes[prototype.label] if prototype else None,
         "protostructure": prototype.protostructure if prototype else None,
         "source_id": record.source_id,

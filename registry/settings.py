@@ -35,9 +35,12 @@ class Settings(BaseSettings):
         default=None, repr=False, description="a PostgreSQL 15+ of your own; the embedded one when empty"
     )
     pg_bin: Path | None = Field(default=None, description="folder of other binaries for the embedded server")
+    old_pg_bin: Path | None = Field(
+        default=None, description="folder of the binaries that `lode upgrade` leaves behind"
+    )
     start_seconds: float = Field(default=600.0, gt=0, description="patience with a server that recovers from a crash")
 
-    @field_validator("home", "pg_bin")
+    @field_validator("home", "pg_bin", "old_pg_bin")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from registry import models
 from registry.crystal import Crystal
-from registry.identity.composition import ATOMIC_NUMBERS
+from registry.identity.composition import ATOMIC_NUMBERS, element_bits
 from registry.identity.composition import Composition as Formula
 from registry.ingest import public_id
 from registry.models import Base
@@ -81,10 +81,11 @@ def structure(
     **columns: Any,
 ) -> models.Structure:
     """A crystal of that formula; `label` is its prototype's."""
-    cell = arrays or crystal(formula)
+    cell, made_of = arrays or crystal(formula), composition(session, formula)
     row = models.Structure(
         public_id=public_id(cell),
-        composition_id=composition(session, formula).id,
+        composition_id=made_of.id,
+        chemsys=made_of.chemsys,
         prototype_id=prototype(session, label).id if label else None,
         source_id=source(session, source_name).id,
         origin=origin,
@@ -178,14 +179,20 @@ def hull_state(
     }
     initial = session.get_one(models.Structure, placed.initial_structure_id)
     final = session.get_one(models.Structure, placed.final_structure_id)
+    elements = initial.chemsys.split("-")
+    light, heavy = element_bits(elements)
     ids = {
         "calculation_id": placed.id,
         "level_id": placed.level_id,
         "structure_id": initial.id,
         "composition_id": initial.composition_id,
         "prototype_id": final.prototype_id or initial.prototype_id,
+        "chemsys": initial.chemsys,
+        "nelements": len(elements),
+        "light_elements": light,
+        "heavy_elements": heavy,
     }
-    return added(session, models.HullState(**ids, e_above_hull=e_above_hull, **{**defaults, **columns}))
+    return added(session, models.HullState(**{**ids, **defaults, **columns}, e_above_hull=e_above_hull))
 
 
 def material(

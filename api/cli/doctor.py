@@ -12,20 +12,21 @@ import click
 from api.cli.output import as_json, print_json, print_table
 
 EXTRAS = {"predictors": ("torch", "safetensors"), "potentials": ("sevenn", "ase")}
+Check = Callable[[], dict[str, Any]]
 
 
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
     """Check what this machine has and say what is missing. Exit code 1 if something needed is."""
-    checks: list[Callable[[], dict[str, Any]]] = [_python, _server, _schema, _shipped_model, _hull_solver, _dgl]
+    checks: list[Check] = [_python, _cluster, _server, _schema, _shipped_model, _hull_solver, _dgl]
     rows = [_checked(check) for check in checks] + [_extra(name, modules) for name, modules in EXTRAS.items()]
     print_json(rows) if as_json else print_table(rows, ["check", "ok", "note"])
     if not all(row["ok"] or row.get("optional") for row in rows):
         sys.exit(1)
 
 
-def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _checked(check: Check) -> dict[str, Any]:
     from registry.errors import LodeError
 
     try:
@@ -36,6 +37,18 @@ def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _python() -> dict[str, Any]:
     return {"check": "python", "ok": sys.version_info >= (3, 11), "note": sys.version.split()[0]}
+
+
+def _cluster() -> dict[str, Any]:
+    from registry.embedded import check_cluster
+    from registry.settings import load_settings
+    from registry.upgrade import kept_clusters
+
+    settings = load_settings()
+    if settings.database_url:
+        return {"check": "cluster", "ok": True, "note": "not ours: LODE_DATABASE_URL is set"}
+    kept = [f"; kept since an upgrade: {path}" for path in kept_clusters(settings.home)]
+    return {"check": "cluster", "ok": True, "note": check_cluster(settings.home, settings.pg_bin) + "".join(kept)}
 
 
 def _server() -> dict[str, Any]:

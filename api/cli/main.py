@@ -17,6 +17,7 @@ COMMANDS = {
     "url": ("api.cli.server", "url", "The address of the database, for psql and notebooks."),
     "backup": ("api.cli.backup", "backup", "Write the whole registry into one file."),
     "restore": ("api.cli.backup", "restore", "Fill an empty registry from a backup."),
+    "upgrade": ("api.cli.upgrade", "upgrade", "Bring the embedded PostgreSQL to a newer major version."),
     "doctor": ("api.cli.doctor", "doctor", "Check what this machine has and say what is missing."),
     "import": ("api.cli.importing", "import_", "Bring crystals in from files and providers."),
     "export": ("api.cli.exporting", "export", "Write materials to files."),

@@ -64,7 +64,7 @@ def _work(session: Session) -> list[dict[str, Any]]:
 
 def _newest(session: Session, level: str) -> str:
     stable = "is_stable=TRUE AND nelements>=2"
-    found = materials.search(session, stable, level, "-discovered_at", NEWEST, fields=list(COLUMNS), counted=False)
+    found = materials.search(session, stable, level, "-discovered_at", NEWEST, fields=list(COLUMNS))
     rows = [{COLUMNS[key]: _shown(key, row[key]) for key in COLUMNS} for row in found.data]
     return f"<h3>{escape(level)}</h3>" + (_table(list(COLUMNS.values()), rows) or _none("No compound yet."))
 

@@ -66,7 +66,7 @@ class MaterialConnection(graphene.ObjectType):
     edges = listed(MaterialEdge)
     nodes = listed(Material)
     page_info = graphene.NonNull(PageInfo)
-    count = graphene.NonNull(Count)
+    count = graphene.Field(graphene.NonNull(Count), up_to=lists.up_to())
     level = graphene.String(description="level that the energies belong to")
 
     @staticmethod
@@ -80,8 +80,9 @@ class MaterialConnection(graphene.ObjectType):
         return {"has_next_page": found.slice.more, "end_cursor": cursors[-1] if cursors else None}
 
     @staticmethod
-    async def resolve_count(found: Found, info: Info) -> materials.Count:
-        return await desk(info).ask(lambda session: materials.count(session, found.question))
+    async def resolve_count(found: Found, info: Info, up_to: int | None) -> materials.Count:
+        cap = lists.size(up_to, materials.COUNT_CAP, lists.MOST_COUNTED)
+        return await desk(info).ask(lambda session: materials.count(session, found.question, cap))
 
     @staticmethod
     def resolve_level(found: Found, _: Info) -> str | None:

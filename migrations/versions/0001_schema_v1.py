@@ -163,10 +163,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=True),
         sa.Column(
-            "records",
-            sa.BigInteger(),
-            nullable=False,
-            comment="of the file, that have been read and stored or refused",
+            "records", sa.BigInteger(), nullable=False, comment="of the file, that have been read and stored or refused"
         ),
         sa.Column(
             "counts",
@@ -195,6 +192,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("public_id", sa.Text(collation="C"), nullable=False),
         sa.Column("composition_id", sa.BigInteger(), nullable=False),
+        sa.Column("chemsys", sa.Text(collation="C"), nullable=False, comment="its composition's"),
         sa.Column("prototype_id", sa.BigInteger(), nullable=True),
         sa.Column(
             "protostructure",
@@ -231,6 +229,20 @@ def upgrade() -> None:
     op.create_index(op.f("ix_structure_composition_id_id"), "structure", ["composition_id", "id"], unique=False)
     op.create_index(
         "ix_structure_generated", "structure", ["id"], unique=False, postgresql_where=sa.text("origin = 'generated'")
+    )
+    op.create_index(
+        "ix_structure_material_chemsys",
+        "structure",
+        ["chemsys", "id"],
+        unique=False,
+        postgresql_where=sa.text("origin <> 'relaxed'"),
+    )
+    op.create_index(
+        "ix_structure_material_created",
+        "structure",
+        ["created_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("origin <> 'relaxed'"),
     )
     op.create_index(op.f("ix_structure_prototype_id_id"), "structure", ["prototype_id", "id"], unique=False)
     op.create_table(
@@ -477,6 +489,15 @@ def upgrade() -> None:
         sa.Column("structure_id", sa.BigInteger(), nullable=False, comment="the calculation's initial structure"),
         sa.Column("composition_id", sa.BigInteger(), nullable=False),
         sa.Column("prototype_id", sa.BigInteger(), nullable=True, comment="of the relaxed crystal, where it has one"),
+        sa.Column("chemsys", sa.Text(collation="C"), nullable=False, comment="its composition's"),
+        sa.Column("nelements", sa.SmallInteger(), nullable=False),
+        sa.Column(
+            "light_elements",
+            sa.BigInteger(),
+            nullable=False,
+            comment="bit Z - 1 is set for each element it holds of Z up to 60",
+        ),
+        sa.Column("heavy_elements", sa.BigInteger(), nullable=False, comment="bit Z - 61, for the others"),
         sa.Column("formation_energy_per_atom", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom"),
         sa.Column("e_above_hull", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom, hull with the entry"),
         sa.Column(
@@ -500,6 +521,7 @@ def upgrade() -> None:
         ),
         sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("NOT is_stable OR e_above_hull = 0", name=op.f("ck_hull_state_stable_on_hull")),
         sa.CheckConstraint("e_above_hull >= 0", name=op.f("ck_hull_state_above_hull")),
         sa.CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name=op.f("ck_hull_state_validity_ordered")),
         sa.ForeignKeyConstraint(
@@ -517,9 +539,9 @@ def upgrade() -> None:
         op.f("ix_hull_state_calculation_id_valid_from"), "hull_state", ["calculation_id", "valid_from"], unique=False
     )
     op.create_index(
-        "ix_hull_state_current_composition",
+        "ix_hull_state_current_chemsys",
         "hull_state",
-        ["composition_id", "level_id"],
+        ["chemsys", "level_id", "e_above_hull", "structure_id"],
         unique=False,
         postgresql_where=sa.text("valid_to IS NULL"),
     )
@@ -529,6 +551,7 @@ def upgrade() -> None:
         ["level_id", "e_above_hull", "structure_id"],
         unique=False,
         postgresql_where=sa.text("valid_to IS NULL"),
+        postgresql_include=["light_elements", "heavy_elements", "prototype_id", "nelements", "is_stable"],
     )
     op.create_index(
         "ix_hull_state_current_prototype",
@@ -737,9 +760,14 @@ def downgrade() -> None:
     op.drop_index(
         "ix_hull_state_current_prototype", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
     )
-    op.drop_index("ix_hull_state_current_energy", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL"))
     op.drop_index(
-        "ix_hull_state_current_composition", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
+        "ix_hull_state_current_energy",
+        table_name="hull_state",
+        postgresql_where=sa.text("valid_to IS NULL"),
+        postgresql_include=["light_elements", "heavy_elements", "prototype_id", "nelements", "is_stable"],
+    )
+    op.drop_index(
+        "ix_hull_state_current_chemsys", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL")
     )
     op.drop_index(op.f("ix_hull_state_calculation_id_valid_from"), table_name="hull_state")
     op.drop_table("hull_state")
@@ -766,6 +794,12 @@ def downgrade() -> None:
     op.drop_table("work")
     op.drop_table("training_set")
     op.drop_index(op.f("ix_structure_prototype_id_id"), table_name="structure")
+    op.drop_index(
+        "ix_structure_material_created", table_name="structure", postgresql_where=sa.text("origin <> 'relaxed'")
+    )
+    op.drop_index(
+        "ix_structure_material_chemsys", table_name="structure", postgresql_where=sa.text("origin <> 'relaxed'")
+    )
     op.drop_index("ix_structure_generated", table_name="structure", postgresql_where=sa.text("origin = 'generated'"))
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")

@@ -23,9 +23,12 @@ from registry.exporters.record import ExportedEnergy, ExportedRecord
 from registry.models import Calculation, Composition, HullState, Property, Source, Structure
 from registry.properties import CrystalProperty
 from registry.query import sql
+from registry.query.columns import RECORD, Final
+from registry.query.conditions import fields_of
 from registry.query.fields import FIELDS
 from registry.query.filter import parse
 from registry.query.materials import Question, ask
+from registry.query.relations import RELATIONS
 from registry.terms import SourceTerms
 
 Column = ColumnElement[Any]
@@ -52,7 +55,7 @@ def _terms_of(source: type[Source]) -> dict[str, Column]:
 
 PROVENANCE: dict[str, Column] = {"reduced_formula": Composition.reduced_formula.expression, **_terms_of(Source)}
 ENERGY: dict[str, Column] = {
-    "of": sql.Final.public_id.expression,
+    "of": Final.public_id.expression,
     "total": Calculation.energy.expression,
     "correction": Calculation.correction.expression,
     "off_hull": Calculation.off_hull.expression,
@@ -129,7 +132,7 @@ def _writer(wanted: Wanted) -> Callable[[Iterable[ExportedRecord], Any], int]:
 def understood(session: Session, wanted: Wanted) -> Question:
     """The filter and its level, if it needs one. Raises FilterError, NotFound."""
     asked = parse(wanted.filter)
-    about_a_level = asked.as_of is not None or bool(sql.tables_of(asked.root) & OF_A_LEVEL)
+    about_a_level = asked.as_of is not None or bool(RECORD.tables(fields_of(asked.root)) & OF_A_LEVEL)
     if not (wanted.level or wanted.final or about_a_level):
         return Question(asked, None, None, FIELDS["id"], False)
     question = ask(session, asked, wanted.level, "id")
@@ -183,8 +186,8 @@ def _records(session: Session, question: Question, wanted: Wanted, held_back: Co
     """
     columns = _columns(wanted.final, question.level_id is not None)
     asked = [one for one in FIELDS.values() if one.table != "property"] if wanted.partitioned else []
-    columns += [sql.column_of(one).label(FIELD + one.name) for one in asked]
-    tables = {"composition", "source", *(one.table for one in asked)}
+    columns += [RECORD.column_of(one).label(FIELD + one.name) for one in asked]
+    tables = {"composition", "source", *RECORD.tables(asked)}
     free = _held_back_by(question, wanted).is_(None)
     found = _matching(question, wanted, tables, *columns).where(free).order_by(*_order(wanted))
     with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
@@ -204,7 +207,7 @@ def _order(wanted: Wanted) -> tuple[Column, ...]:
 
 
 def _columns(final: bool, at_a_level: bool) -> list[Column]:
-    cell = sql.Final if final else Structure
+    cell = Final if final else Structure
     columns: list[Column] = [
         cell.public_id.label("public_id"),
         cell.lattice.label("lattice"),
@@ -212,7 +215,7 @@ def _columns(final: bool, at_a_level: bool) -> list[Column]:
         cell.coords.label("coords"),
         Structure.public_id.label("material"),
         Structure.attributes.label("metadata"),
-        sql.external_ids().label("external_ids"),
+        RELATIONS["external_id.value"].shown.label("external_ids"),
         _properties().label("properties"),
         *(column.label(name) for name, column in PROVENANCE.items()),
     ]

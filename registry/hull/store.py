@@ -15,7 +15,7 @@ from registry.errors import BadEntry, HullError, MissingReference, NotFound
 from registry.hull.geometry import Hull, HullResult, compute_hull
 from registry.hull.levels import Level
 from registry.hull.phases import ENERGY_LIMIT, Entry, energy_complaint
-from registry.identity.composition import ATOMIC_NUMBERS
+from registry.identity.composition import ATOMIC_NUMBERS, element_bits
 from registry.models import HullEvent, HullState
 from registry.models import Level as LevelRow
 
@@ -27,12 +27,12 @@ SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, ele
 FROM entry JOIN composition ON composition.id = entry.composition_id
 WHERE level_id = :level"""
 
-SEARCH_KEYS = ("structure_id", "composition_id", "prototype_id")
 SEARCHED_BY = """
-SELECT calculation.id AS calculation_id, initial.id AS structure_id, initial.composition_id,
-       coalesce(final.prototype_id, initial.prototype_id) AS prototype_id
+SELECT calculation.id AS calculation_id, initial.id AS structure_id, initial.composition_id, initial.chemsys,
+       composition.nelements, coalesce(final.prototype_id, initial.prototype_id) AS prototype_id
 FROM calculation
 JOIN structure AS initial ON initial.id = calculation.initial_structure_id
+JOIN composition ON composition.id = initial.composition_id
 JOIN structure AS final ON final.id = calculation.final_structure_id
 WHERE calculation.id = ANY(:ids)"""
 BATCH = 10_000
@@ -250,7 +250,12 @@ def _replace(
 def _searched_by(session: Session, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
     """What of the crystals the hull is searched by, by calculation."""
     rows = session.execute(sa.text(SEARCHED_BY), {"ids": list(keys)}).mappings()
-    return {row["calculation_id"]: {name: row[name] for name in SEARCH_KEYS} for row in rows}
+    return {row["calculation_id"]: {**row, **_elements_of(row["chemsys"])} for row in rows}
+
+
+def _elements_of(chemsys: str) -> dict[str, int]:
+    light, heavy = element_bits(chemsys.split("-"))
+    return {"light_elements": light, "heavy_elements": heavy}
 
 
 def _displacements(

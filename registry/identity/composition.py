@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import gcd
@@ -21,6 +21,8 @@ SYMBOLS: tuple[str, ...] = (
 """Element symbols by atomic number; index 0 is no element."""
 
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
+LIGHT = 60
+"""The heaviest element that `element_bits` counts among the light ones; bigint has room for 63."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ class Composition:
     def anonymous_formula(self) -> str:
         """Amounts alone, ascending: "AB2" for Li2O, CaF2 and TiO2; equal to pymatgen's `anonymized_formula`."""
         return anonymous_formula(sorted(self.reduced.values()))
+
+
+def element_bits(elements: Iterable[str]) -> tuple[int, int]:
+    """A set of elements as two numbers: bit Z - 1 of the first for Z up to 60, bit Z - 61 of the second above."""
+    bits = sum(1 << (ATOMIC_NUMBERS[element] - 1) for element in set(elements))
+    return bits & ((1 << LIGHT) - 1), bits >> LIGHT
 
 
 def anonymous_formula(amounts: Sequence[int]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.base import Base, Id, Moment, Now
+from registry.models.base import Base, Id, Moment, Now, SymbolText
 
 Floating = DOUBLE_PRECISION
 CURRENT = text("valid_to IS NULL")
@@ -24,10 +24,20 @@ class HullState(Base):
     __table_args__ = (
         ForeignKeyConstraint(["calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
         CheckConstraint("e_above_hull >= 0", name="above_hull"),
+        CheckConstraint("NOT is_stable OR e_above_hull = 0", name="stable_on_hull"),
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity_ordered"),
         Index("uq_hull_state_current", "calculation_id", unique=True, postgresql_where=CURRENT),
-        Index("ix_hull_state_current_energy", "level_id", "e_above_hull", "structure_id", postgresql_where=CURRENT),
-        Index("ix_hull_state_current_composition", "composition_id", "level_id", postgresql_where=CURRENT),
+        Index(
+            "ix_hull_state_current_energy",
+            *("level_id", "e_above_hull", "structure_id"),
+            postgresql_where=CURRENT,
+            postgresql_include=["light_elements", "heavy_elements", "prototype_id", "nelements", "is_stable"],
+        ),
+        Index(
+            "ix_hull_state_current_chemsys",
+            *("chemsys", "level_id", "e_above_hull", "structure_id"),
+            postgresql_where=CURRENT,
+        ),
         Index(
             "ix_hull_state_current_prototype",
             *("prototype_id", "level_id", "e_above_hull", "structure_id"),
@@ -45,6 +55,10 @@ class HullState(Base):
     prototype_id: Mapped[int | None] = mapped_column(
         ForeignKey("prototype.id"), comment="of the relaxed crystal, where it has one"
     )
+    chemsys: Mapped[SymbolText] = mapped_column(comment="its composition's")
+    nelements: Mapped[int] = mapped_column(SmallInteger)
+    light_elements: Mapped[int] = mapped_column(comment="bit Z - 1 is set for each element it holds of Z up to 60")
+    heavy_elements: Mapped[int] = mapped_column(comment="bit Z - 61, for the others")
     formation_energy_per_atom: Mapped[float] = mapped_column(Floating, comment="eV/atom")
     e_above_hull: Mapped[float] = mapped_column(Floating, comment="eV/atom, hull with the entry")
     decomposition_energy: Mapped[float | None] = mapped_column(

@@ -67,12 +67,15 @@ class Structure(Base):
         one_of("origin", Origin),
         Index(None, "composition_id", "id"),
         Index(None, "prototype_id", "id"),
+        Index("ix_structure_material_created", "created_at", "id", postgresql_where=text("origin <> 'relaxed'")),
+        Index("ix_structure_material_chemsys", "chemsys", "id", postgresql_where=text("origin <> 'relaxed'")),
         Index("ix_structure_generated", "id", postgresql_where=text("origin = 'generated'")),
     )
 
     id: Mapped[Id]
     public_id: Mapped[SymbolText] = mapped_column(unique=True)
     composition_id: Mapped[int] = mapped_column(ForeignKey("composition.id"))
+    chemsys: Mapped[SymbolText] = mapped_column(comment="its composition's")
     prototype_id: Mapped[int | None] = mapped_column(ForeignKey("prototype.id"))
     protostructure: Mapped[SymbolText | None] = mapped_column(comment="prototype label plus which element sits where")
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))

@@ -87,7 +87,7 @@ _TABLE = (
     Field("external_ids", Type.WORDS, "external_id.value", "names that others gave it: mp-149, an ICSD number"),
     Field("elements", Type.ELEMENTS, "composition.elements", "chemical elements"),
     Field("nelements", Type.INTEGER, "composition.nelements", "number of different elements"),
-    Field("chemsys", Type.CHEMSYS, "composition.chemsys", 'chemical system, "Fe-Li-O"; in a filter in any order'),
+    Field("chemsys", Type.CHEMSYS, "structure.chemsys", 'chemical system, "Fe-Li-O"; in a filter in any order'),
     Field(
         "reduced_formula", Type.FORMULA, "composition.reduced_formula", 'reduced formula, "LiFeO2"; = takes any order'
     ),

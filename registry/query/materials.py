@@ -5,24 +5,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, text
+from sqlalchemy import ColumnElement, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from registry.errors import FilterError, NotFound
 from registry.models import Calculation, Composition, HullState, Level, Structure
 from registry.query import sql
+from registry.query.columns import COLUMNS, RELAXED, within
+from registry.query.conditions import LARGEST, SMALLEST, conjuncts
 from registry.query.fields import FIELDS, Field, Type, named
 from registry.query.filter import Comparison, Filter, parse, write
+from registry.query.relations import RELATIONS
 from registry.query.values import element_symbol, storable
 
 DEFAULT_SORT = "e_above_hull"
 MAX_LIMIT = 1_000
-COUNT_CAP = 10_000
+COUNT_CAP = 1_000
+"""Of pages: counting so many costs about as much as finding a page."""
+
 PLACED = {"hull_state.e_above_hull", "hull_state.formation_energy_per_atom", "hull_state.is_stable"}
 """What every place on the hull has."""
 
@@ -88,13 +93,14 @@ def search(
     limit: int = 50,
     cursor: str | None = None,
     fields: Sequence[str] | None = None,
-    counted: bool = True,
+    count_up_to: int = 0,
 ) -> Page:
     """One page of the materials that a filter finds.
 
     level: where the energies come from; None takes the level that the filter names, else the only one with a hull
     sort: a field, or "-field" for the largest first; materials without the value come last, ties go by age
     fields: names of registry/query/fields.py, all of them when None
+    count_up_to: count what matches, too, up to so many: a statement of its own, which can take longer than the page
     Energies are in eV/atom. `external_ids` is scheme -> name, or a list where one scheme gave several names.
     Raises FilterError (a wrong filter, field, order or cursor) and NotFound (no such level).
     """
@@ -103,7 +109,7 @@ def search(
     data = describe(session, found.ids, question, fields)
     return Page(
         data,
-        count(session, question) if counted else None,
+        count(session, question, count_up_to) if count_up_to else None,
         found.cursors[-1] if found.more else None,
     )
 
@@ -127,7 +133,8 @@ def find(session: Session, question: Question, limit: int, cursor: str | None = 
     if len(rows) <= limit and question.sort.nullable and not _always_known(question):
         rows += _rows(session, question, False, None if known else after, limit + 1 - len(rows))
     page = rows[:limit]
-    return Slice([row[0] for row in page], [_cursor(question, row[1], row[0]) for row in page], len(rows) > limit)
+    mark = _fingerprint(question)
+    return Slice([row[0] for row in page], [_cursor(mark, row[1], row[0]) for row in page], len(rows) > limit)
 
 
 def describe(
@@ -136,14 +143,14 @@ def describe(
     """The fields of structures, in the order of `ids`."""
     names = [named(name).name for name in fields] if fields else list(FIELDS)
     statement = sql.described(tuple(names), question.past)
-    rows = session.execute(statement, {**question.bound, "ids": list(ids)}).mappings()
-    described = {row["structure_id"]: _as_data(dict(row), names) for row in rows}
+    rows = session.connection().execute(statement, {**question.bound, "ids": list(ids)}).tuples()
+    described = {row[0]: _as_data(dict(zip(names, row[1:], strict=True))) for row in rows}
     return [described[one] for one in ids]
 
 
 def count(session: Session, question: Question, cap: int = COUNT_CAP) -> Count:
     """How many materials match; counting stops at `cap`."""
-    found = sql.keyed(question.filter, set(), False, literal(1))[1].limit(cap + 1).subquery()
+    found = sql.counted(question.filter).limit(cap + 1).subquery()
     value = int(session.execute(select(func.count()).select_from(found), question.bound).scalar_one())
     return Count(min(value, cap), "exact" if value <= cap else "capped")
 
@@ -187,7 +194,7 @@ def hull_entries(
         "chemsys": "-".join(elements),
         "as_of": moment.isoformat() if moment else None,
         "references": sorted(set(elements) & _references(session, level_id)),
-        "entries": [_as_data(dict(row), [*row.keys()]) for row in rows],
+        "entries": [_as_data(dict(row)) for row in rows],
     }
 
 
@@ -230,12 +237,12 @@ def _always_known(question: Question) -> bool:
 
 
 def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
-    statement = sql.page_of(question.filter, question.sort, question.descending, known, after).limit(limit)
-    return list(session.execute(statement, question.bound))
+    stretch = sql.Stretch(question.sort, question.descending, known, after, limit)
+    return list(session.execute(sql.page_of(question.filter, stretch), question.bound))
 
 
 def _level_named_in(asked: Filter) -> str | None:
-    for node in sql.conjuncts(asked.root):
+    for node in conjuncts(asked.root):
         if isinstance(node, Comparison) and (node.field, node.operator) == ("level", "="):
             return str(node.value)
     return None
@@ -245,9 +252,11 @@ def _levels(session: Session) -> list[str]:
     return list(session.scalars(select(Level.name).order_by(Level.name)))
 
 
-def _as_data(row: Mapping[str, Any], names: Sequence[str]) -> Row:
-    data = {name: row[name] for name in names}
-    return data | {name: shown(data[name]) for name, shown in SHOWN.items() if name in data}
+def _as_data(row: Row) -> Row:
+    """As they are shown; changed in place."""
+    for name in row.keys() & SHOWN.keys():
+        row[name] = SHOWN[name](row[name])
+    return row
 
 
 def _moment_shown(moment: datetime | None) -> str | None:
@@ -279,9 +288,9 @@ def _by_scheme(pairs: Sequence[Sequence[str]]) -> dict[str, str | list[str]]:
     return {scheme: values[0] if len(values) == 1 else values for scheme, values in names.items()}
 
 
-def _cursor(question: Question, value: Any, structure_id: int) -> str:
+def _cursor(mark: str, value: Any, structure_id: int) -> str:
     shown = value.isoformat() if isinstance(value, datetime) else value
-    packed = json.dumps([_fingerprint(question), shown, structure_id], separators=(",", ":"))
+    packed = json.dumps([mark, shown, structure_id], separators=(",", ":"))
     return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
 
 
@@ -314,7 +323,7 @@ def _fits(value: Any) -> bool:
     """Whether a column can be compared with it: the integers that are sorted by are small ones."""
     if isinstance(value, str):
         return storable(value)
-    return not isinstance(value, int) or sql.SMALLEST <= value <= sql.LARGEST
+    return not isinstance(value, int) or SMALLEST <= value <= LARGEST
 
 
 def _fingerprint(question: Question) -> str:
@@ -326,11 +335,11 @@ ENTRY: tuple[ColumnElement[Any], ...] = (
     Structure.public_id.label("id"),
     Calculation.id.label("calculation_id"),
     Structure.origin.expression,
-    sql.external_ids().label("external_ids"),
+    RELATIONS["external_id.value"].shown.label("external_ids"),
     Composition.reduced_formula.expression,
-    Composition.chemsys.expression,
-    sql.COLUMNS["prototype.label"].label("prototype"),
-    sql.COLUMNS["prototype.spacegroup_number"].label("spacegroup_number"),
+    Structure.chemsys.expression,
+    COLUMNS["prototype.label"].label("prototype"),
+    COLUMNS["prototype.spacegroup_number"].label("spacegroup_number"),
     HullState.formation_energy_per_atom.expression,
     HullState.e_above_hull.expression,
     HullState.decomposition_energy.expression,
@@ -343,15 +352,15 @@ ENTRY: tuple[ColumnElement[Any], ...] = (
 def _entries(elements: list[str], past: bool, first: int | None) -> Select[Any]:
     placed = (
         select(*ENTRY)
-        .select_from(Composition)
-        .join(Structure, Structure.composition_id == Composition.id)
+        .select_from(Structure)
+        .join(Composition, Composition.id == Structure.composition_id)
         .join(HullState, sql.placed(past))
         .join(Calculation, Calculation.id == HullState.calculation_id)
-        .where(sql.within(elements))
+        .where(Structure.origin != RELAXED, within(elements))
     )
     order = (HullState.e_above_hull, Composition.reduced_formula, Structure.public_id)
     entries = sql.with_prototypes(placed)
-    return entries.order_by(Composition.chemsys, *order) if first is None else entries.order_by(*order).limit(first)
+    return entries.order_by(Structure.chemsys, *order) if first is None else entries.order_by(*order).limit(first)
 
 
 WAY = ("generation", "child", "parent", "operation", "arguments", "probability", "rule")

@@ -92,5 +92,6 @@ def test_the_same_rows_as_undisturbed(new_database: NewDatabase, tmp_path: Path)
         ended = [one for one in said if one is not None] or [start(disturbed, file, tmp_path).communicate()[0]]
         last = json.loads(ended[0])
         assert last.pop("resumed", 0) % BATCH == 0
-        assert last == told
+        if last["read"]:  # else a kill came after the last commit, and before the process could say so
+            assert last == told
         assert content(disturbed) == content(calm)

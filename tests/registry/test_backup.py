@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
@@ -19,7 +18,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from registry import embedded
-from registry.backup import backup, count_rows, restore, seal
+from registry.backup import backup, restore, seal
 from registry.database import engine_for
 from registry.errors import BackupError, DatabaseUnavailable
 from registry.postgres_binaries import Binaries, find_binaries, find_client
@@ -27,22 +26,14 @@ from registry.schema import schema_revision, upgrade
 from tests import factories as make
 from tests.conftest import TEMPLATE, NewDatabase, _system_binaries
 from tests.docs.salts import salts
+from tests.registry.clusters import contents, fill
 
 
 @pytest.fixture(scope="module")
 def filled(new_database: NewDatabase) -> Iterator[str]:
     """A registry with rows; its URL."""
     with new_database() as url:
-        engine = engine_for(url)
-        with Session(engine) as session, session.begin():
-            told = salts(session)
-            make.work(session)
-            make.worker(session)
-            rock = told.rows["rock salt"]
-            make.property_of(session, rock, "band_gap", 5.0, "measured")
-            make.family_member(session, rock, "family")
-            make.structure(session, "LiF", external_ids={"mp": "mp-1"})
-        engine.dispose()
+        fill(url)
         yield url
 
 
@@ -51,20 +42,6 @@ def file(filled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("backup") / "registry.lode"
     assert backup(filled, made) == made.stat().st_size
     return made
-
-
-def contents(url: str) -> dict[str, Any]:
-    """Every row of every table, as text in order, and where the sequences stand."""
-    engine = engine_for(url)
-    with engine.connect() as connection:
-        found: dict[str, Any] = {
-            name: connection.scalars(text(f'SELECT t::text FROM "{name}" t ORDER BY 1')).all()
-            for name in count_rows(connection)
-        }
-        sequences = "SELECT sequencename, last_value FROM pg_sequences ORDER BY 1"
-        found["sequences"] = [tuple(row) for row in connection.execute(text(sequences))]
-    engine.dispose()
-    return found
 
 
 @pytest.fixture(params=["template1", TEMPLATE], ids=["without tables", "fresh from init"])
@@ -250,7 +227,7 @@ def test_a_backup_changes_over_to_a_newer_postgresql(test_homes: Path, tmp_path:
     backup(old, tmp_path / "file", bin_dir=older)
     before = contents(old)
     embedded.stop(old_home)
-    with pytest.raises(DatabaseUnavailable, match="to change over, `lode backup`"):
+    with pytest.raises(DatabaseUnavailable, match="run `lode upgrade`"):
         embedded.start(old_home)
     new = embedded.start(new_home, durable=False)
     restore(new, tmp_path / "file")

@@ -429,8 +429,8 @@ def test_a_dry_run_says_what_would_come_and_leaves_nothing(registries: tuple[Reg
 
 
 STRUCTURES = """
-INSERT INTO structure (public_id, composition_id, source_id, origin, nsites, lattice, species, coords, volume)
-SELECT 'many-' || n, composition_id, source_id, 'relaxed', nsites, lattice, species, coords, volume
+INSERT INTO structure (public_id, composition_id, chemsys, source_id, origin, nsites, lattice, species, coords, volume)
+SELECT 'many-' || n, composition_id, chemsys, source_id, 'relaxed', nsites, lattice, species, coords, volume
 FROM structure, generate_series(1, :count) AS n WHERE id = :id"""
 LABELS = """
 INSERT INTO calculation (level_id, source_id, initial_structure_id, final_structure_id, task, state, energy,

@@ -134,6 +134,21 @@ def test_a_row_whose_worker_dies_each_time_ends_dead(engine: Engine):
     assert claim(engine) == []
 
 
+def test_a_row_that_kills_its_workers_buries_no_other(engine: Engine):
+    add_rows(engine, 3)
+    killer, *others = [one.id for one in claim(engine, batch=3)]
+    expire(engine)
+    assert queue.rescue(engine, ATTEMPTS) == 3
+    for _ in range(ATTEMPTS - 1):
+        assert [one.id for one in claim(engine, batch=3)] == [killer]
+        expire(engine)
+        queue.rescue(engine, ATTEMPTS)
+    for other in others:
+        (alone,) = claim(engine, batch=3)
+        assert (alone.id, alone.attempts) == (other, 2)
+    assert [row.state for row in rows(engine) if row.id == killer] == [WorkState.DEAD]
+
+
 def test_rescue_leaves_living_leases_alone(engine: Engine):
     add_rows(engine, 1)
     claim(engine)

@@ -10,15 +10,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 
+from registry.backup import count_rows
 from registry.database import engine_for
 from registry.errors import DatabaseUnavailable, SchemaOutdated
 from registry.models import Base
 from registry.schema import alembic_config, check_schema, expected_revision, schema_revision, upgrade
 from tests.docs.salts import salts
 from tests.registry.accounts import account, go_down
+from tests.registry.clusters import fill_every_table
 
 READER_READS = text("SELECT has_table_privilege('lode_reader', 'structure', 'SELECT')")
 
@@ -62,9 +64,11 @@ def test_any_other_schema_is_refused_with_what_to_do(engine: Engine, version: st
         check_schema(engine)
 
 
-def test_down_to_nothing_and_up_again_with_rows(engine: Engine) -> None:
+def test_down_to_nothing_and_up_again_with_rows_in_every_table(engine: Engine) -> None:
     with Session(engine) as session, session.begin():
-        salts(session)
+        fill_every_table(session)
+        counts = count_rows(session.connection())
+    assert all(counts.values())
     go_down(engine)
     assert schema_revision(engine) is None
     assert inspect(engine).get_table_names() == ["alembic_version"]
@@ -72,7 +76,23 @@ def test_down_to_nothing_and_up_again_with_rows(engine: Engine) -> None:
     upgrade(engine)
     check_schema(engine)
     with Session(engine) as session, session.begin():
-        salts(session)
+        fill_every_table(session)
+        assert count_rows(session.connection()) == counts
+
+
+def test_a_way_down_that_fails_keeps_every_row(engine: Engine) -> None:
+    """Somebody's own view of a table that comes last: all that was dropped before it is back."""
+    with Session(engine) as session, session.begin():
+        fill_every_table(session)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE VIEW somebodys AS SELECT reduced_formula FROM composition"))
+        counts = count_rows(connection)
+    with pytest.raises(InternalError, match="other objects depend on it"):
+        go_down(engine)
+    with engine.connect() as connection:
+        assert count_rows(connection) == counts
+    check_schema(engine)
+    upgrade(engine)
 
 
 def test_a_second_upgrade_at_once_is_refused_not_queued(empty_database: str) -> None:

@@ -13,7 +13,7 @@ from registry.settings import load_settings
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LODE_HOME", "LODE_DATABASE_URL", "LODE_PG_BIN", "LODE_START_SECONDS"):
+    for name in ("LODE_HOME", "LODE_DATABASE_URL", "LODE_PG_BIN", "LODE_OLD_PG_BIN", "LODE_START_SECONDS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, select
@@ -138,11 +137,8 @@ def test_levels_do_not_meet(session: Session, level: Level):
 def test_the_database_refuses_a_state_at_another_level(session: Session, level: Level):
     salt = entry(session, "NaCl", -1.0, level)
     other = make.level(session, "other")
-    numbers = {"formation_energy_per_atom": 0.0, "e_above_hull": 0.0, "is_stable": True, "decomposition": []}
-    keys = {"structure_id": salt.initial_structure_id, "composition_id": make.composition(session, "NaCl").id}
-    foreign = HullState(level_id=other.id, calculation_id=salt.id, valid_from=datetime.now(UTC), **keys, **numbers)
     with pytest.raises(IntegrityError, match="fk_hull_state_calculation_id_level_id"):
-        make.added(session, foreign)
+        make.hull_state(session, salt, level_id=other.id)
 
 
 def test_the_database_refuses_two_present_states(session: Session, level: Level):

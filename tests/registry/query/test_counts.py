@@ -158,7 +158,7 @@ def test_count_and_pages_agree(
 def _pages(session: Session, asked: Filter, sort: str, limit: int) -> Iterator[list[dict[str, Any]]]:
     cursor = None
     while True:
-        page = search(session, asked, "test-level", sort, limit, cursor, fields=["id"], counted=False)
+        page = search(session, asked, "test-level", sort, limit, cursor, fields=["id"])
         yield page.data
         cursor = page.next
         if cursor is None:

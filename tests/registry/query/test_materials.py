@@ -33,7 +33,7 @@ def twenty_three(session: Session) -> Session:
 def pages(session: Session, sort: str, limit: int) -> list[dict[str, object]]:
     rows, cursor = [], None
     while True:
-        page = search(session, sort=sort, limit=limit, cursor=cursor, counted=False)
+        page = search(session, sort=sort, limit=limit, cursor=cursor)
         rows += page.data
         if page.next is None:
             return rows
@@ -218,3 +218,8 @@ def test_lineages_of_several_keep_apart(session: Session) -> None:
 def test_lineage_of_nobody(session: Session) -> None:
     with pytest.raises(NotFound, match="lode-nobody"):
         lineage(session, "lode-nobody")
+
+
+def test_pages_are_counted_only_if_asked(twenty_three: Session) -> None:
+    assert search(twenty_three).count is None
+    assert search(twenty_three, count_up_to=10).count == materials.Count(10, "capped")
