@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
-from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.identity.duplicates import DuplicateIndex, Identity, Rule
 from registry.importers import gnome
 from registry.importers.archive import content_of
 from registry.importers.files import format_of, read_file
@@ -138,11 +139,10 @@ class Importer:
 
     def _source(self, record: ImportedRecord) -> int:
         """Raises LodeError where terms contradict each other."""
-        terms = self.terms
-        if record.terms is not None:
-            terms = record.terms
-            _refuse_other_terms(terms, self.terms)
+        terms = record.terms or self.terms
         if terms not in self._sources:
+            if record.terms is not None:
+                _refuse_other_terms(terms, self.terms)
             self._sources[terms] = source_id(self.session, terms)
         return self._sources[terms]
 
@@ -154,39 +154,42 @@ class Importer:
         ]
         places = store(self.session, new)
         complaints = self._store_energies(places, batch)
-        fresh = {place.id: identity for place, identity in zip(places, identities, strict=True) if place.new}
-        known = self._known(fresh)
-        for place, identity, complaint in zip(places, identities, complaints, strict=True):
+        twins = self._twins({one.id: identity for one, identity in zip(places, identities, strict=True) if one.new})
+        for place, complaint in zip(places, complaints, strict=True):
             if complaint is not None:
                 self.report.refused.append(complaint)
+            elif place.new and place.id not in twins:
+                self.report.imported += 1
             else:
-                self._link(place, known, identity)
-
-    def _link(self, place: Stored, known: DuplicateIndex[int], identity: Identity) -> None:
-        """Crystals are compared only where the arrays are new."""
-        twin = known.find_identity(identity) if place.new else None
-        if place.new and twin is None:
-            known.add_identity(place.id, identity)
-            self.report.imported += 1
-            return
-        self.report.duplicates += 1
-        if twin is not None:
-            self.session.add(Duplicate(structure_id=place.id, same_as_id=twin[0], rule=twin[1]))
-
-    def _known(self, fresh: Mapping[int, Identity]) -> DuplicateIndex[int]:
-        """What was there before the fresh ones, of their formulas."""
-        index: DuplicateIndex[int] = DuplicateIndex()
-        query = (
-            sa.select(Structure)
-            .join(Composition, Composition.id == Structure.composition_id)
-            .where(Composition.reduced_formula.in_({identity.formula for identity in fresh.values()}))
-            .where(Structure.origin != Origin.RELAXED, Structure.id.not_in(fresh))
-            .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
-            .order_by(Structure.id)
+                self.report.duplicates += 1
+        self.session.add_all(
+            Duplicate(structure_id=one, same_as_id=twin, rule=rule) for one, (twin, rule) in twins.items()
         )
-        for row in self.session.scalars(query) if fresh else ():
-            index.add(row.id, crystal_of(row))
-        return index
+
+    def _twins(self, fresh: Mapping[int, Identity]) -> dict[int, tuple[int, Rule]]:
+        """What each crystal whose arrays are new equals among those before it, one formula after the other."""
+        by_formula: dict[str, dict[int, Identity]] = {}
+        for key, identity in fresh.items():
+            by_formula.setdefault(identity.formula, {})[key] = identity
+        twins: dict[int, tuple[int, Rule]] = {}
+        for formula, rows in groupby(self._known(fresh, by_formula), key=attrgetter("reduced_formula")):
+            twins |= _twins_among(by_formula.pop(formula), rows)
+        for identities in by_formula.values():
+            twins |= _twins_among(identities, ())
+        return twins
+
+    def _known(self, fresh: Iterable[int], formulas: Iterable[str]) -> Iterable[Any]:
+        """What was there before the fresh ones, formula by formula, through a cursor on the server."""
+        columns = (Structure.id, Structure.lattice, Structure.species, Structure.coords)
+        query = (
+            sa.select(Composition.reduced_formula, *columns)
+            .join(Composition, Composition.id == Structure.composition_id)
+            .where(Composition.reduced_formula.in_(list(formulas)))
+            .where(Structure.origin != Origin.RELAXED, Structure.id.not_in(list(fresh)))
+            .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
+            .order_by(Composition.reduced_formula, Structure.id)
+        )
+        return self.session.execute(query, execution_options={"yield_per": BATCH})
 
     def _store_energies(self, places: Sequence[Stored], batch: Sequence[ImportedRecord]) -> list[BadRecord | None]:
         """Store the energies that records bring. For each record the complaint, where another one is there."""
@@ -226,6 +229,20 @@ class Importer:
             "attempt": 1,
             "node": "imported",
         }
+
+
+def _twins_among(fresh: Mapping[int, Identity], known: Iterable[Any]) -> dict[int, tuple[int, Rule]]:
+    """What each fresh crystal of one formula equals: a known one, or a fresh one before it."""
+    index: DuplicateIndex[int] = DuplicateIndex()
+    for row in known:
+        index.add(row.id, crystal_of(row))
+    twins: dict[int, tuple[int, Rule]] = {}
+    for key, identity in fresh.items():
+        if (twin := index.find_identity(identity)) is None:
+            index.add_identity(key, identity)
+        else:
+            twins[key] = twin
+    return twins
 
 
 def _refuse_other_terms(told: SourceTerms, given: SourceTerms) -> None:
