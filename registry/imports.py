@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby, islice
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,16 @@ from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
-from registry.identity.duplicates import DuplicateIndex, Identity, Rule
+from registry.identity.duplicates import Identity
 from registry.importers import gnome
 from registry.importers.archive import content_of
 from registry.importers.files import format_of, read_file
 from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy
-from registry.ingest import NewStructure, Stored, crystal_of, source_id, store
-from registry.models import Calculation, Composition, Duplicate, Import, Structure
+from registry.ingest import NewStructure, Stored, source_id, store
+from registry.models import Calculation, Duplicate, Import
 from registry.states import CalculationState, Origin, Task
 from registry.terms import UNTOLD, SourceTerms
+from registry.twins import find_twins
 
 BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
@@ -154,7 +154,9 @@ class Importer:
         ]
         places = store(self.session, new)
         complaints = self._store_energies(places, batch)
-        twins = self._twins({one.id: identity for one, identity in zip(places, identities, strict=True) if one.new})
+        twins = find_twins(
+            self.session, {one.id: identity for one, identity in zip(places, identities, strict=True) if one.new}
+        )
         for place, complaint in zip(places, complaints, strict=True):
             if complaint is not None:
                 self.report.refused.append(complaint)
@@ -165,31 +167,6 @@ class Importer:
         self.session.add_all(
             Duplicate(structure_id=one, same_as_id=twin, rule=rule) for one, (twin, rule) in twins.items()
         )
-
-    def _twins(self, fresh: Mapping[int, Identity]) -> dict[int, tuple[int, Rule]]:
-        """What each crystal whose arrays are new equals among those before it, one formula after the other."""
-        by_formula: dict[str, dict[int, Identity]] = {}
-        for key, identity in fresh.items():
-            by_formula.setdefault(identity.formula, {})[key] = identity
-        twins: dict[int, tuple[int, Rule]] = {}
-        for formula, rows in groupby(self._known(fresh, by_formula), key=attrgetter("reduced_formula")):
-            twins |= _twins_among(by_formula.pop(formula), rows)
-        for identities in by_formula.values():
-            twins |= _twins_among(identities, ())
-        return twins
-
-    def _known(self, fresh: Iterable[int], formulas: Iterable[str]) -> Iterable[Any]:
-        """What was there before the fresh ones, formula by formula, through a cursor on the server."""
-        columns = (Structure.id, Structure.lattice, Structure.species, Structure.coords)
-        query = (
-            sa.select(Composition.reduced_formula, *columns)
-            .join(Composition, Composition.id == Structure.composition_id)
-            .where(Composition.reduced_formula.in_(list(formulas)))
-            .where(Structure.origin != Origin.RELAXED, Structure.id.not_in(list(fresh)))
-            .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
-            .order_by(Composition.reduced_formula, Structure.id)
-        )
-        return self.session.execute(query, execution_options={"yield_per": BATCH})
 
     def _store_energies(self, places: Sequence[Stored], batch: Sequence[ImportedRecord]) -> list[BadRecord | None]:
         """Store the energies that records bring. For each record the complaint, where another one is there."""
@@ -229,20 +206,6 @@ class Importer:
             "attempt": 1,
             "node": "imported",
         }
-
-
-def _twins_among(fresh: Mapping[int, Identity], known: Iterable[Any]) -> dict[int, tuple[int, Rule]]:
-    """What each fresh crystal of one formula equals: a known one, or a fresh one before it."""
-    index: DuplicateIndex[int] = DuplicateIndex()
-    for row in known:
-        index.add(row.id, crystal_of(row))
-    twins: dict[int, tuple[int, Rule]] = {}
-    for key, identity in fresh.items():
-        if (twin := index.find_identity(identity)) is None:
-            index.add_identity(key, identity)
-        else:
-            twins[key] = twin
-    return twins
 
 
 def _refuse_other_terms(told: SourceTerms, given: SourceTerms) -> None:
