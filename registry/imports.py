@@ -31,6 +31,9 @@ from registry.twins import find_twins
 BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
 NO_CORRECTION = "no correction is known for it"
+KEPT = 1_000
+"""Complaints that table `import` keeps, for an import that is killed; the others are counted there."""
+
 SAME_ENERGY = 1e-6
 """eV/atom. Files write energies with six digits or more."""
 
@@ -74,10 +77,12 @@ def _beside_gnome(item: Item) -> Item:
 
 @dataclass
 class ImportReport:
-    """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it.
+    """read = imported + duplicates + refused + forgotten.
 
-    Refused is also a second, other energy of a structure at one level: the structure stays as it is stored.
+    A duplicate equals a crystal that was there and is linked to it. Refused is also a second, other energy of a
+    structure at one level: the structure stays as it is stored.
     resumed: how many of those read had been read when an earlier import of the file was killed
+    forgotten: how many of these had been refused for reasons that aren't kept
     """
 
     read: int = 0
@@ -85,6 +90,11 @@ class ImportReport:
     duplicates: int = 0
     refused: list[BadRecord] = field(default_factory=list)
     resumed: int = 0
+    forgotten: int = 0
+
+    def refuse(self, bad: BadRecord) -> None:
+        """A copy is kept: one that was raised holds the frames that it came through, and their crystals."""
+        self.refused.append(BadRecord(bad.record, bad.reason))
 
     def add(self, other: ImportReport) -> None:
         self.read += other.read
@@ -92,6 +102,7 @@ class ImportReport:
         self.duplicates += other.duplicates
         self.refused += other.refused
         self.resumed += other.resumed
+        self.forgotten += other.forgotten
 
 
 @dataclass
@@ -116,7 +127,7 @@ class Importer:
         for record in records:
             self.report.read += 1
             if isinstance(checked := self._checked(record), BadRecord):
-                self.report.refused.append(checked)
+                self.report.refuse(checked)
             else:
                 batch.append(checked)
             if len(batch) == BATCH:
@@ -159,7 +170,7 @@ class Importer:
         )
         for place, complaint in zip(places, complaints, strict=True):
             if complaint is not None:
-                self.report.refused.append(complaint)
+                self.report.refuse(complaint)
             elif place.new and place.id not in twins:
                 self.report.imported += 1
             else:
@@ -178,7 +189,7 @@ class Importer:
                 rows.setdefault(place.id, self._energy_values(place, self._source(record), record.energy))
         if rows:
             self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
-        stored = self._stored_energies(rows)
+        stored = self._stored_energies(rows) if rows else {}
         return [_complaint(record, stored.get(place.id)) for place, record in zip(places, batch, strict=True)]
 
     def _stored_energies(self, structure_ids: Iterable[int]) -> dict[int, Any]:
@@ -319,12 +330,13 @@ def _resumed(row: Import) -> ImportReport:
     """What had been done when the import was killed."""
     refused = [BadRecord(one["record"], one["reason"]) for one in row.complaints]
     counts = {name: int(str(row.counts[name])) for name in ("read", "imported", "duplicates")}
-    return ImportReport(**counts, refused=refused, resumed=counts["read"])
+    forgotten = int(str(row.counts["refused"])) - len(refused)
+    return ImportReport(**counts, refused=refused, resumed=counts["read"], forgotten=forgotten)
 
 
 def _keep(session: Session, row: Import, report: ImportReport, position: int, last: bool) -> None:
-    row.records, row.counts = position, {**_counts(report), "refused": len(report.refused)}
-    row.complaints = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
+    row.records, row.counts = position, {**_counts(report), "refused": len(report.refused) + report.forgotten}
+    row.complaints = [{"record": bad.record, "reason": bad.reason} for bad in report.refused[:KEPT]]
     row.finished_at = session.scalar(sa.select(sa.func.now())) if last else None
     session.add(row)
 
@@ -348,7 +360,7 @@ def level_id_of(session: Session, name: str) -> int:
 def counted(report: ImportReport) -> dict[str, object]:
     """The report in the words of `lode import --json`."""
     refused = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
-    resumed = {"resumed": report.resumed} if report.resumed else {}
+    resumed = {name: count for name in ("resumed", "forgotten") if (count := getattr(report, name))}
     return {**_counts(report), "refused": refused, **resumed}
 
 
