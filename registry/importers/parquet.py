@@ -24,6 +24,8 @@ NESTED = ("external_ids", "metadata", "parameters")
 CRYSTAL_COLUMNS = (*PARAMETERS, "species", "frac_coords")
 DERIVED_COLUMNS = ("formula", "nsites", "volume", "material_id", "cif")
 BATCH = 512
+BUFFER = 1 << 16
+"""Bytes of a column that are read at a time."""
 
 
 def records(path: Path) -> Iterator[Item]:
@@ -31,7 +33,7 @@ def records(path: Path) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)  # else the whole file comes into memory
     except pa.ArrowInvalid as error:
         raise BadRecord(path.name, f"doesn't parse as parquet: {error}") from error
     with table:
