@@ -21,8 +21,8 @@ from registry.states import Origin
 AT_ONCE = 500
 """Rows that the server sends together."""
 
-REMEMBERED = 1 << 14
-"""Crystals of common formulas, which batch after batch is compared with; some 4 KB each."""
+REMEMBERED = 1 << 12
+"""Crystals of common formulas, which batch after batch is compared with; 6 KB each at 20 atoms."""
 
 Twins = dict[int, tuple[int, Rule]]
 """Id of a structure -> id of the one that it equals, and the rule that says so."""

@@ -39,7 +39,7 @@ def records(path: Path) -> Iterator[Item]:
     with table:
         _require(table.schema_arrow.names, path.name)
         index = 0
-        for batch in table.iter_batches(batch_size=BATCH):
+        for batch in table.iter_batches(batch_size=BATCH, use_threads=False):
             for row in batch.to_pylist():
                 yield read_row(row, f"{path.name}:{index}", path.name)
                 index += 1
