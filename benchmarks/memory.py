@@ -3,8 +3,8 @@
     python -m benchmarks.memory [--quick] [--rows FEW MANY] [--formats NAME,...] [--many NAME,...] [--home FOLDER]
 
 A registry of synthetic oxides, 20 atoms and an energy each, on an embedded PostgreSQL gives them to `lode export`, and
-`lode import` brings that file into an empty registry: FEW and MANY rows, 100,000 and 1,000,000 (--quick: 1,000 and
-4,000), in every format; of MANY only the formats of --many are imported. The peak is VmHWM of the command's own
+`lode import` brings that file into an empty registry: FEW and MANY rows, 100,000 and 1,000,000 (--quick: 4,000 and
+10,000), in every format; of MANY only the formats of --many are imported. The peak is VmHWM of the command's own
 process, in MB: its server isn't in it. The aim is MANY / FEW below 1.3. Random coordinates are the cheapest there is
 for the search for symmetry; crystals that may belong to a family take several times as long (benchmarks/families.py).
 With --home the full registries and the files stay and are used again. The last line is JSON.
@@ -172,7 +172,7 @@ def chosen() -> argparse.Namespace:
 
 def main() -> None:
     asked = chosen()
-    few, many = asked.rows or ((1_000, 4_000) if asked.quick else (100_000, 1_000_000))
+    few, many = asked.rows or ((4_000, 10_000) if asked.quick else (100_000, 1_000_000))
     formats = (asked.formats or (QUICK_FORMATS if asked.quick else FORMATS)).split(",")
     at_many = asked.many.split(",") if asked.many else (formats if asked.quick else ["parquet"])
     runs = []
