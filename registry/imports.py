@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,21 +17,25 @@ from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
-from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.identity.duplicates import Identity
 from registry.imported_properties import store_properties
 from registry.importers import gnome
 from registry.importers.archive import content_of
 from registry.importers.files import format_of, read_file
 from registry.importers.record import ImportedEnergy, ImportedRecord, Item, bad_energy, bad_property
-from registry.ingest import NewStructure, Stored, crystal_of, source_id, store
-from registry.models import Calculation, Composition, Duplicate, Import, Structure
+from registry.ingest import NewStructure, source_id, store
+from registry.models import Calculation, Duplicate, Import
 from registry.properties import CrystalProperty
 from registry.states import CalculationState, Origin, Task
 from registry.terms import UNTOLD, SourceTerms
+from registry.twins import find_twins
 
 BATCH = 500
 IMPORT_LOCK = 0x696D706F7274  # "import"
 NO_CORRECTION = "no correction is known for it"
+KEPT = 1_000
+"""Complaints that table `import` keeps, for an import that is killed; the others are counted there."""
+
 SAME_ENERGY = 1e-6
 """eV/atom. Files write energies with six digits or more."""
 
@@ -75,11 +79,12 @@ def _beside_gnome(item: Item) -> Item:
 
 @dataclass
 class ImportReport:
-    """read = imported + duplicates + refused. A duplicate equals a crystal that was there and is linked to it.
+    """read = imported + duplicates + refused + forgotten.
 
-    Refused is also a second, other energy of a structure at one level, and a second, other value of a property by one
-    method: the structure stays as it is stored.
+    A duplicate equals a crystal that was there and is linked to it. Refused is also a second, other energy of a
+    structure at one level, and a second, other value of a property by one method: the structure stays as it is stored.
     resumed: how many of those read had been read when an earlier import of the file was killed
+    forgotten: how many of these had been refused for reasons that aren't kept
     """
 
     read: int = 0
@@ -87,6 +92,11 @@ class ImportReport:
     duplicates: int = 0
     refused: list[BadRecord] = field(default_factory=list)
     resumed: int = 0
+    forgotten: int = 0
+
+    def refuse(self, bad: BadRecord) -> None:
+        """A copy is kept: one that was raised holds the frames that it came through, and their crystals."""
+        self.refused.append(BadRecord(bad.record, bad.reason))
 
     def add(self, other: ImportReport) -> None:
         self.read += other.read
@@ -94,6 +104,7 @@ class ImportReport:
         self.duplicates += other.duplicates
         self.refused += other.refused
         self.resumed += other.resumed
+        self.forgotten += other.forgotten
 
 
 @dataclass
@@ -110,7 +121,7 @@ class Importer:
     report: ImportReport = field(default_factory=ImportReport)
 
     def __post_init__(self) -> None:
-        self._sources: dict[SourceTerms, int] = {}
+        self._sources: dict[tuple[SourceTerms, bool], int] = {}
 
     def store(self, records: Iterable[ImportedRecord | BadRecord], progress: Callable[[int], None]) -> ImportReport:
         """Store what can be, in batches; commit is the caller's."""
@@ -118,7 +129,7 @@ class Importer:
         for record in records:
             self.report.read += 1
             if isinstance(checked := self._checked(record), BadRecord):
-                self.report.refused.append(checked)
+                self.report.refuse(checked)
             else:
                 batch.append(checked)
             if len(batch) == BATCH:
@@ -143,15 +154,13 @@ class Importer:
 
     def _source(self, record: ImportedRecord, part: ImportedEnergy | CrystalProperty | None = None) -> int:
         """Of the crystal, or of a part of its record. Raises LodeError where terms contradict each other."""
-        terms = self.terms
-        if record.terms is not None:
-            terms = record.terms
-            _refuse_other_terms(terms, self.terms)
-        if part is not None and part.terms is not None:
-            terms = part.terms
-        if terms not in self._sources:
-            self._sources[terms] = source_id(self.session, terms)
-        return self._sources[terms]
+        own = record.terms or self.terms
+        terms = own if part is None or part.terms is None else part.terms
+        if (terms, terms is own) not in self._sources:
+            if terms is own:
+                _refuse_other_terms(own, self.terms)
+            self._sources[terms, terms is own] = source_id(self.session, terms)
+        return self._sources[terms, terms is own]
 
     def _store_batch(self, batch: list[ImportedRecord]) -> None:
         identities = [Identity(record.crystal) for record in batch]
@@ -163,39 +172,19 @@ class Importer:
         located = [(place.id, record) for place, record in zip(places, batch, strict=True)]
         energies, properties = self._store_energies(located), store_properties(self.session, located, self._source)
         complaints = [one or other for one, other in zip(energies, properties, strict=True)]
-        fresh = {place.id: identity for place, identity in zip(places, identities, strict=True) if place.new}
-        known = self._known(fresh)
-        for place, identity, complaint in zip(places, identities, complaints, strict=True):
-            if complaint is not None:
-                self.report.refused.append(complaint)
-            else:
-                self._link(place, known, identity)
-
-    def _link(self, place: Stored, known: DuplicateIndex[int], identity: Identity) -> None:
-        """Crystals are compared only where the arrays are new."""
-        twin = known.find_identity(identity) if place.new else None
-        if place.new and twin is None:
-            known.add_identity(place.id, identity)
-            self.report.imported += 1
-            return
-        self.report.duplicates += 1
-        if twin is not None:
-            self.session.add(Duplicate(structure_id=place.id, same_as_id=twin[0], rule=twin[1]))
-
-    def _known(self, fresh: Mapping[int, Identity]) -> DuplicateIndex[int]:
-        """What was there before the fresh ones, of their formulas."""
-        index: DuplicateIndex[int] = DuplicateIndex()
-        query = (
-            sa.select(Structure)
-            .join(Composition, Composition.id == Structure.composition_id)
-            .where(Composition.reduced_formula.in_({identity.formula for identity in fresh.values()}))
-            .where(Structure.origin != Origin.RELAXED, Structure.id.not_in(fresh))
-            .where(~sa.select(Duplicate).where(Duplicate.structure_id == Structure.id).exists())
-            .order_by(Structure.id)
+        twins = find_twins(
+            self.session, {one.id: identity for one, identity in zip(places, identities, strict=True) if one.new}
         )
-        for row in self.session.scalars(query) if fresh else ():
-            index.add(row.id, crystal_of(row))
-        return index
+        for place, complaint in zip(places, complaints, strict=True):
+            if complaint is not None:
+                self.report.refuse(complaint)
+            elif place.new and place.id not in twins:
+                self.report.imported += 1
+            else:
+                self.report.duplicates += 1
+        self.session.add_all(
+            Duplicate(structure_id=one, same_as_id=twin, rule=rule) for one, (twin, rule) in twins.items()
+        )
 
     def _store_energies(self, located: Sequence[tuple[int, ImportedRecord]]) -> list[BadRecord | None]:
         """Store the energies that records bring. For each record the complaint, where another one is there."""
@@ -207,7 +196,7 @@ class Importer:
                 rows.setdefault(key, self._energy_values(key, self._source(record, energy), energy))
         if rows:
             self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
-        stored = self._stored_energies(rows)
+        stored = self._stored_energies(rows) if rows else {}
         return [_complaint(record, stored.get(key)) for key, record in located]
 
     def _stored_energies(self, structure_ids: Iterable[int]) -> dict[int, Any]:
@@ -348,12 +337,13 @@ def _resumed(row: Import) -> ImportReport:
     """What had been done when the import was killed."""
     refused = [BadRecord(one["record"], one["reason"]) for one in row.complaints]
     counts = {name: int(str(row.counts[name])) for name in ("read", "imported", "duplicates")}
-    return ImportReport(**counts, refused=refused, resumed=counts["read"])
+    forgotten = int(str(row.counts["refused"])) - len(refused)
+    return ImportReport(**counts, refused=refused, resumed=counts["read"], forgotten=forgotten)
 
 
 def _keep(session: Session, row: Import, report: ImportReport, position: int, last: bool) -> None:
-    row.records, row.counts = position, {**_counts(report), "refused": len(report.refused)}
-    row.complaints = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
+    row.records, row.counts = position, {**_counts(report), "refused": len(report.refused) + report.forgotten}
+    row.complaints = [{"record": bad.record, "reason": bad.reason} for bad in report.refused[:KEPT]]
     row.finished_at = session.scalar(sa.select(sa.func.now())) if last else None
     session.add(row)
 
@@ -377,7 +367,7 @@ def level_id_of(session: Session, name: str) -> int:
 def counted(report: ImportReport) -> dict[str, object]:
     """The report in the words of `lode import --json`."""
     refused = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
-    resumed = {"resumed": report.resumed} if report.resumed else {}
+    resumed = {name: count for name in ("resumed", "forgotten") if (count := getattr(report, name))}
     return {**_counts(report), "refused": refused, **resumed}
 
 

@@ -146,6 +146,7 @@ def _print(report: ImportReport) -> None:
         click.echo(f"lode: went on where an import was killed, after {report.resumed} records", err=True)
     for bad in report.refused:
         click.echo(f"lode: {bad.record}: {bad.reason}", err=True)
-    click.echo(
-        f"{report.read} read, {report.imported} imported, {report.duplicates} duplicates, {len(report.refused)} refused"
-    )
+    if report.forgotten:
+        click.echo(f"lode: {report.forgotten} more were refused before it was killed", err=True)
+    refused = len(report.refused) + report.forgotten
+    click.echo(f"{report.read} read, {report.imported} imported, {report.duplicates} duplicates, {refused} refused")

@@ -175,7 +175,7 @@ def upgrade() -> None:
             "complaints",
             postgresql.JSONB(astext_type=sa.Text()),
             nullable=False,
-            comment="[{record, reason}] of the refused ones",
+            comment="[{record, reason}] of the first 1,000",
         ),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column(

@@ -101,7 +101,7 @@ def written(count: int) -> str:
     return "" if count == 1 else str(count)
 
 
-@lru_cache(maxsize=1 << 18)
+@lru_cache(maxsize=1 << 13)
 def _reduced_formula(amounts: tuple[tuple[int, int], ...]) -> str:
     from pymatgen.core.composition import Composition as PymatgenComposition
 

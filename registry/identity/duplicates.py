@@ -71,13 +71,24 @@ class Identity:
         from registry.identity.matching import surely_primitive  # numba takes its time to load
 
         niggli = self.crystal.to_pymatgen().get_reduced_structure("niggli")
-        return niggli if surely_primitive(niggli) else niggli.get_primitive_structure()
+        return niggli if surely_primitive(self._niggli_cell) else niggli.get_primitive_structure()
 
     @cached_property
     def reduced_cell(self) -> Cell:
-        from registry.identity.matching import cell_of
+        """That of `reduced`, made without it where that can be."""
+        from registry.identity.matching import cell_of, surely_primitive
 
-        return cell_of(self.reduced)
+        return self._niggli_cell if surely_primitive(self._niggli_cell) else cell_of(self.reduced)
+
+    @cached_property
+    def _niggli_cell(self) -> Cell:
+        from registry.identity.matching import niggli_cell
+
+        return niggli_cell(self.crystal)
+
+    def forget_structure(self) -> None:
+        """Let go of `reduced`, which holds ten times as much memory as the rest."""
+        self.__dict__.pop("reduced", None)
 
 
 def same_crystal(one: Crystal, other: Crystal) -> Rule | None:
@@ -167,7 +178,7 @@ def _matched(one: Identity, other: Identity) -> bool:
     """What the matcher says, which is asked only where neither size nor shape of the primitive cells refuse."""
     from registry.identity.matching import may_match
 
-    if len(one.reduced) != len(other.reduced):
+    if len(one.reduced_cell.frac_coords) != len(other.reduced_cell.frac_coords):
         return False
     if not may_match(one.reduced_cell, other.reduced_cell):
         return False

@@ -13,13 +13,13 @@ tolerance is widened by SLACK, far above the rounding of either program.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.compiled import entry_point, inner
-from registry.crystal import Floats
+from registry.crystal import Crystal, Floats
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -42,23 +42,35 @@ class Cell(NamedTuple):
 
 
 def cell_of(structure: Structure) -> Cell:
-    numbers = np.array([site.specie.Z for site in structure])
+    return _cell(structure.lattice.matrix, np.array([site.specie.Z for site in structure]), structure.frac_coords)
+
+
+def niggli_cell(crystal: Crystal) -> Cell:
+    """That of pymatgen's Niggli-reduced structure, three times faster than by way of the structure."""
+    from pymatgen.core.lattice import Lattice
+
+    lattice = Lattice(crystal.lattice)
+    niggli = lattice.get_niggli_reduced_lattice()
+    positions = lattice.get_cartesian_coords(crystal.frac_coords)
+    return _cell(niggli.matrix, crystal.numbers, niggli.get_fractional_coords(positions) % 1)
+
+
+def _cell(lattice: Floats, numbers: NDArray[Any], frac_coords: Floats) -> Cell:
     present, amounts = np.unique(numbers, return_counts=True)
     rank = dict(zip(present[np.lexsort((present, amounts))].tolist(), range(len(present)), strict=True))
     ranks = np.array([rank[number] for number in numbers.tolist()])
     order = np.argsort(ranks, kind="stable")
     ends = np.cumsum(np.sort(amounts)).astype(np.int64)
-    return Cell(structure.lattice.matrix.copy(), np.ascontiguousarray(structure.frac_coords[order]), ends)
+    return Cell(lattice.copy(), np.ascontiguousarray(frac_coords[order]), ends)
 
 
-def surely_primitive(structure: Structure) -> bool:
+def surely_primitive(cell: Cell) -> bool:
     """True only if pymatgen's slow `get_primitive_structure` returns the cell as it is.
 
     It looks for cells smaller by a divisor of the amounts, among the vectors that bring each site within 2 x 0.25 A
     (along each axis) of one of its species. Where there is no such vector, a row of a smaller cell would have to lie
     within 0.25 A of a vector of this one: impossible if all of these are longer than 0.25 A times that divisor.
     """
-    cell = cell_of(structure)
     divisor = int(np.gcd.reduce(np.diff(cell.ends, prepend=0)))
     lengths = np.linalg.norm(cell.lattice, axis=1)
     if divisor == 1:

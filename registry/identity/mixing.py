@@ -42,7 +42,7 @@ Rule = Literal["anions", "ionic radii", "same group", "metallic radii"]
 Pair = frozenset[int]
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def mixing_pairs(amounts: tuple[tuple[int, int], ...]) -> Mapping[Pair, Rule]:
     """The pairs of elements (atomic numbers) that may mix in a compound of (atomic number, atoms), and by what rule."""
     symbols = {SYMBOLS[number]: count for number, count in amounts}

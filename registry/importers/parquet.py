@@ -24,6 +24,8 @@ NESTED = ("external_ids", "metadata", "crystal_properties", "parameters")
 CRYSTAL_COLUMNS = (*PARAMETERS, "species", "frac_coords")
 DERIVED_COLUMNS = ("formula", "nsites", "volume", "material_id", "cif")
 BATCH = 512
+BUFFER = 1 << 16
+"""Bytes of a column that are read at a time."""
 
 
 def records(path: Path) -> Iterator[Item]:
@@ -31,13 +33,13 @@ def records(path: Path) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)  # else the whole file comes into memory
     except pa.ArrowInvalid as error:
         raise BadRecord(path.name, f"doesn't parse as parquet: {error}") from error
     with table:
         _require(table.schema_arrow.names, path.name)
         index = 0
-        for batch in table.iter_batches(batch_size=BATCH):
+        for batch in table.iter_batches(batch_size=BATCH, use_threads=False):
             for row in batch.to_pylist():
                 yield read_row(row, f"{path.name}:{index}", path.name)
                 index += 1

@@ -200,6 +200,6 @@ class Import(Base):
     level_id: Mapped[int | None] = mapped_column(ForeignKey("level.id"))
     records: Mapped[int] = mapped_column(comment="of the file, that have been read and stored or refused")
     counts: Mapped[Json] = mapped_column(comment="read, imported, duplicates, refused")
-    complaints: Mapped[list[dict[str, str]]] = mapped_column(JSONB, comment="[{record, reason}] of the refused ones")
+    complaints: Mapped[list[dict[str, str]]] = mapped_column(JSONB, comment="[{record, reason}] of the first 1,000")
     started_at: Mapped[Now]
     finished_at: Mapped[datetime | None] = mapped_column(comment="null: it was killed, or still runs")

@@ -358,6 +358,33 @@ def test_an_import_that_broke_off_goes_on_after_its_last_batch(
             import_file(session, path, None, TERMS, lambda _count: None)
 
 
+def test_of_many_complaints_the_first_outlive_a_kill(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(imports, "BATCH", 1)
+    monkeypatch.setattr(imports, "KEPT", 1)
+    bad = "Po 0 0 0;Po 0.1 0 0"
+    path = written(tmp_path, "".join(map(frame, ["Cs 0 0 0;Cl 2 2 2", bad, bad, bad, bad, "Po 0 0 0"])))
+
+    def broken(_count: int, calls: list[int] = []) -> None:  # noqa: B006  (it counts its calls)
+        calls.append(1)
+        if len(calls) > 5:  # each batch tells at least once
+            raise RuntimeError("the plug was pulled")
+
+    with Session(engine) as session, pytest.raises(RuntimeError):
+        import_file(session, path, None, TERMS, broken)
+    with Session(engine) as session:
+        report = import_file(session, path, None, TERMS, lambda _count: None)
+        assert (report.read, report.imported, len(report.refused), report.forgotten) == (6, 2, 2, 2)
+        assert counted(report)["forgotten"] == 2
+        kept = session.scalars(sa.select(Import)).one()
+        assert (kept.counts["refused"], [one["record"] for one in kept.complaints]) == (4, ["crystals.extxyz:1"])
+
+
+def test_complaints_hold_no_crystals(session: Session, tmp_path: Path):
+    """An error that was raised holds its frames, and these the row and the atoms."""
+    report = bring(session, written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2") + frame("K 0 0 0;Cl 0 0 0.2")))
+    assert [bad.__traceback__ for bad in report.refused] == [None]
+
+
 def test_the_report_in_json_words():
     report = ImportReport(3, 1, 1, [BadRecord("a.cif", "the file is empty")])
     found = counted(report)

@@ -10,7 +10,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
-from registry.identity.matching import cell_of, may_match, surely_primitive
+from registry.identity.matching import cell_of, may_match, niggli_cell, surely_primitive
 from tests.registry.identity.test_invariance import (
     CRYSTALS,
     baddeleyite,
@@ -71,14 +71,25 @@ def test_polytypes_are_refused_by_their_sites():
 def test_a_cell_taken_for_primitive_is_what_pymatgen_returns(crystal: Crystal, shift: float, seed: int):
     doubled = distorted(supercell(crystal, (1, 1, 2)), 0, shift, seed)
     niggli = doubled.to_pymatgen().get_reduced_structure("niggli")
-    if surely_primitive(niggli):
+    if surely_primitive(cell_of(niggli)):
         assert len(niggli.get_primitive_structure()) == len(niggli)
 
 
 def test_a_supercell_is_not_primitive():
     niggli = supercell(rutile(), (1, 1, 2)).to_pymatgen().get_reduced_structure("niggli")
-    assert not surely_primitive(niggli)
-    assert surely_primitive(rutile().to_pymatgen())
+    assert not surely_primitive(cell_of(niggli))
+    assert surely_primitive(cell_of(rutile().to_pymatgen()))
+
+
+@given(st.sampled_from([rock_salt(), rutile(), baddeleyite()]), st.floats(0, 0.2), st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_the_niggli_cell_is_that_of_pymatgens_structure(crystal: Crystal, shift: float, seed: int):
+    moved = distorted(supercell(crystal, (1, 1, 2)), 0, shift, seed)
+    ours, theirs = niggli_cell(moved), cell_of(moved.to_pymatgen().get_reduced_structure("niggli"))
+    assert np.allclose(ours.lattice, theirs.lattice, rtol=0, atol=1e-9)
+    apart = ours.frac_coords - theirs.frac_coords
+    assert np.allclose(apart, np.round(apart), rtol=0, atol=1e-9)
+    assert ours.ends.tolist() == theirs.ends.tolist()
 
 
 def test_the_rarest_species_comes_first():

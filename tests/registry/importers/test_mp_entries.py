@@ -19,7 +19,7 @@ from pymatgen.entries.computed_entries import (
 )
 from sqlalchemy.orm import Session
 
-from registry import imports
+from registry import twins
 from registry.hull.store import place
 from registry.identity.duplicates import DuplicateIndex
 from registry.importers.pymatgen_json import read_document
@@ -78,7 +78,7 @@ def stored_by_entry(session: Session) -> dict[str, Any]:
 def test_the_hull_of_li_fe_p_o_comes_out_again(session: Session, lode_test_data: Path, monkeypatch: pytest.MonkeyPatch):
     """973 entries with their structures. Polymorphs aren't compared by the exact matcher: energies don't ask for it."""
     began = time.process_time()
-    monkeypatch.setattr(imports, "DuplicateIndex", partial(DuplicateIndex, matcher_within=0.0))
+    monkeypatch.setattr(twins, "DuplicateIndex", partial(DuplicateIndex, matcher_within=0.0))
     path = lode_test_data / "hulls" / "mp2024_Li-Fe-P-O.json.gz"
     documents = json.loads(gzip.decompress(path.read_bytes()))
     report = import_file(session, path, "mp-2024", MP, lambda _count: None)
