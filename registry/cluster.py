@@ -33,7 +33,6 @@ LOG_BYTES = 16 * 1024 * 1024
 
 LAPTOP: Mapping[str, str] = {
     "max_connections": "60",
-    "shared_buffers": "256MB",
     "effective_cache_size": "2GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "256MB",
@@ -51,6 +50,16 @@ THROWAWAY: Mapping[str, str] = {
     "full_page_writes": "off",
     "shared_buffers": "64MB",
 }
+
+
+def physical_memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def shared_buffers(memory: int) -> str:
+    """A sixteenth of the memory, 256 MB to 1 GB: pages of millions of structures are random reads."""
+    return f"{min(max(memory // 16 // 2**20, 256), 1024)}MB"
 
 
 class Answer(Enum):
@@ -113,7 +122,8 @@ def create_cluster(
     account.own(draft, draft / "password")
     _initdb(draft, binaries, account, lock, durable=durable)
     with (draft / "data" / "postgresql.conf").open("a") as file:
-        file.writelines(f"{name} = '{value}'\n" for name, value in LAPTOP.items())
+        chosen = {**LAPTOP, "shared_buffers": shared_buffers(physical_memory())}
+        file.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
     write_private(folders.password, password)
     (draft / "data").rename(folders.data)
     shutil.rmtree(draft)

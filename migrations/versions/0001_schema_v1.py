@@ -362,6 +362,7 @@ def upgrade() -> None:
         ["initial_structure_id", "level_id"],
         unique=True,
         postgresql_where=sa.text("state = 'converged'"),
+        postgresql_include=["final_structure_id"],
     )
     op.create_table(
         "duplicate",
@@ -785,7 +786,12 @@ def downgrade() -> None:
     op.drop_table("external_id")
     op.drop_index(op.f("ix_duplicate_same_as_id"), table_name="duplicate")
     op.drop_table("duplicate")
-    op.drop_index("uq_calculation_result", table_name="calculation", postgresql_where=sa.text("state = 'converged'"))
+    op.drop_index(
+        "uq_calculation_result",
+        table_name="calculation",
+        postgresql_where=sa.text("state = 'converged'"),
+        postgresql_include=["final_structure_id"],
+    )
     op.drop_index(op.f("ix_calculation_level_id_id"), table_name="calculation")
     op.drop_index(op.f("ix_calculation_final_structure_id"), table_name="calculation")
     op.drop_table("calculation")

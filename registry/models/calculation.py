@@ -57,6 +57,7 @@ class Calculation(Base):
             "level_id",
             unique=True,
             postgresql_where=text("state = 'converged'"),
+            postgresql_include=["final_structure_id"],
         ),
         Index(None, "final_structure_id"),
         Index(None, "level_id", "id"),

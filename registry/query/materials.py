@@ -129,7 +129,7 @@ def find(session: Session, question: Question, limit: int, cursor: str | None = 
     if not 0 < limit <= MAX_LIMIT:
         raise FilterError(f"a page holds 1 to {MAX_LIMIT} materials, not {limit}")
     known, after = _position(question, cursor) if cursor else (True, None)
-    rows = _rows(session, question, known, after, limit + 1) if known else []
+    rows = [*_rows(session, question, known, after, limit + 1)] if known else []
     if len(rows) <= limit and question.sort.nullable and not _always_known(question):
         rows += _rows(session, question, False, None if known else after, limit + 1 - len(rows))
     page = rows[:limit]
@@ -236,9 +236,11 @@ def _always_known(question: Question) -> bool:
     return question.sort.column in PLACED and sql.asks_for_the_hull(question.filter.root)
 
 
-def _rows(session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int) -> list[Any]:
+def _rows(
+    session: Session, question: Question, known: bool, after: tuple[Any, int] | None, limit: int
+) -> Sequence[Any]:
     stretch = sql.Stretch(question.sort, question.descending, known, after, limit)
-    return list(session.execute(sql.page_of(question.filter, stretch), question.bound))
+    return session.connection().execute(sql.page_of(question.filter, stretch), question.bound).all()
 
 
 def _level_named_in(asked: Filter) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from registry.cluster import shared_buffers
 from registry.errors import SettingsError
 from registry.settings import load_settings
 
@@ -85,3 +86,8 @@ def test_the_launcher_and_the_schema_check_are_light() -> None:
     code = "import sys, registry.embedded, registry.schema; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "alembic", "psycopg", "psutil", "numpy", "torch"} & set(loaded)
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(1, "256MB"), (8, "512MB"), (24, "1024MB"), (512, "1024MB")])
+def test_the_server_keeps_a_sixteenth_of_the_memory(gigabytes: int, expected: str):
+    assert shared_buffers(gigabytes * 2**30) == expected
