@@ -25,43 +25,12 @@ import numpy as np
 
 from registry.errors import MissingReference
 from registry.hull.phases import Entry, EntryTable, Flags, Floats, Ints, Key, Phases, group
+from registry.hull.results import HullResult, Share, Solved, missing_reference, place, result, shares
 
 if TYPE_CHECKING:
     from registry.hull.simplex import Compositions, Solution
 
 __all__ = ["Entry", "EntryTable", "Hull", "HullPoint", "HullResult", "HullSolution", "Share", "compute_hull", "warm"]
-
-Share = tuple[Key, float]
-"""A phase and the fraction of the atoms that goes into it."""
-
-SMALLEST_SHARE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class HullResult:
-    """Where one entry lies. Energies in eV/atom.
-
-    formation_energy_per_atom: against the lowest entry of each element in this hull
-    e_above_hull: >= 0, to the hull that includes the entry
-    decomposition_energy: minus the hull of all other entries, polymorphs included; negative: stable, by how much;
-        None for the only entry of an element, which nothing competes with
-    phase_separation_energy: minus the hull of all entries of other compositions; for elements e_above_hull (both as
-        pymatgen's `get_phase_separation_energy(stable_only=False)`)
-    decomposition: the phases of the hull at this composition; for a stable entry itself
-    competitors: the phases that decomposition_energy is against; empty where that is None
-    chemical_potentials: atomic number -> eV/atom against the lowest entry of the element, on one facet of the hull at
-        this composition (a stable phase touches several)
-    """
-
-    key: Key
-    formation_energy_per_atom: float
-    e_above_hull: float
-    decomposition_energy: float | None
-    phase_separation_energy: float
-    is_stable: bool
-    decomposition: tuple[Share, ...]
-    competitors: tuple[Share, ...]
-    chemical_potentials: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +51,8 @@ def compute_hull(entries: Iterable[Entry] | EntryTable, threads: int = 1) -> Hul
 
     table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
     phases = group(table)
-    compositions = _participants(phases, phases.solvable(), np.zeros(len(phases), dtype=np.bool_))
-    out = _blank_solution(phases)
+    compositions = participants(phases, phases.solvable(), np.zeros(len(phases), dtype=np.bool_))
+    out = blank_solution(phases)
     index = index_systems(phases.system_high, phases.system_low)
     with ThreadPoolExecutor(threads) as pool:
         for level in _levels(phases, threads):
@@ -93,23 +62,30 @@ def compute_hull(entries: Iterable[Entry] | EntryTable, threads: int = 1) -> Hul
     return HullSolution(table, phases, compositions.stable, out)
 
 
-def _participants(phases: Phases, solvable: Flags, stable: Flags) -> Compositions:
+def participants(phases: Phases, solvable: Flags, stable: Flags) -> Compositions:
     from registry.hull.simplex import Compositions
 
+    count = np.diff(phases.system_offsets)
+    following = np.arange(1, len(phases) + 1)
+    following[phases.system_offsets[1:] - 1] = -1
     return Compositions(
         phases.system_high,
         phases.system_low,
-        phases.system_offsets,
+        phases.system_offsets[:-1],
+        count,
         solvable,
-        phases.offsets,
+        following,
+        phases.offsets[:-1],
+        np.diff(phases.offsets),
         phases.numbers,
         phases.fractions,
         phases.energies,
+        phases.weights,
         stable,
     )
 
 
-def _blank_solution(phases: Phases) -> Solution:
+def blank_solution(phases: Phases) -> Solution:
     from registry.hull.simplex import Solution
 
     m = len(phases.numbers)
@@ -139,32 +115,17 @@ class HullSolution(Mapping[Key, HullResult]):
     def __init__(self, table: EntryTable, phases: Phases, stable: Flags, solution: Solution) -> None:
         self.table = table
         self.phases = phases
-        self.solution = solution
-        self.stable_phases = stable
+        self.solved = solved_of(table, phases, stable, solution)
         self.placed: Flags = (
             phases.solvable()[phases.system_of][phases.of_entry] if len(phases) else np.zeros(0, np.bool_)
         )
-        self._place()
+        self.places = place(self.solved, np.arange(len(table)))
+        self.formation_energies = self.places.formation_energies
+        self.e_above_hull = self.places.e_above_hull
+        self.decomposition_energies = self.places.decomposition_energies
+        self.phase_separation_energies = self.places.phase_separation_energies
+        self.is_stable = self.places.is_stable
         self._rows: dict[Key, int] = {}
-
-    def _place(self) -> None:
-        phase, energies = self.phases.of_entry, self.table.energies
-        mixture, lowest = self.solution.energies[phase], self.phases.energies[phase]
-        is_lowest = self.phases.lowest[phase] == np.arange(len(energies))
-        others = np.where(is_lowest, self.phases.second_energies[phase], lowest)
-        self.is_stable: Flags = is_lowest & self.stable_phases[phase]
-        above = np.maximum(energies - np.minimum(mixture, lowest), 0.0)
-        self.e_above_hull: Floats = np.where(self.is_stable, 0.0, above)
-        self.decomposition_energies = _finite(energies - np.minimum(mixture, others))
-        self.phase_separation_energies = np.where(np.isinf(mixture), self.e_above_hull, energies - mixture)
-        self.formation_energies = energies - self._reference_energies()[phase]
-
-    def _reference_energies(self) -> Floats:
-        if not len(self.phases):
-            return np.zeros(0)
-        element = self.phases.element_phase[self.phases.numbers]
-        energies = np.where(element >= 0, self.phases.energies[element], np.nan)
-        return np.asarray(np.add.reduceat(self.phases.fractions * energies, self.phases.offsets[:-1]))
 
     @property
     def refused(self) -> dict[Key, MissingReference]:
@@ -173,9 +134,9 @@ class HullSolution(Mapping[Key, HullResult]):
         for row in np.flatnonzero(~self.placed):
             phase = int(self.phases.of_entry[row])
             if phase not in errors:
-                errors[phase] = _missing_reference(self.phases.missing(phase))
+                errors[phase] = missing_reference(self.solved.missing(phase))
         rows = np.flatnonzero(~self.placed)
-        return {self._key(row): errors[int(self.phases.of_entry[row])] for row in rows}
+        return {self.solved.key(row): errors[int(self.phases.of_entry[row])] for row in rows}
 
     def hull(self) -> Hull:
         """The stable entries alone, to ask about compositions and candidates."""
@@ -190,68 +151,35 @@ class HullSolution(Mapping[Key, HullResult]):
         return int(self.placed.sum())
 
     def __iter__(self) -> Iterator[Key]:
-        return (self._key(row) for row in np.flatnonzero(self.placed))
+        return (self.solved.key(row) for row in np.flatnonzero(self.placed))
 
     def __getitem__(self, key: Key) -> HullResult:
         if not self._rows:
-            self._rows = {self._key(row): row for row in range(len(self.table))}
+            self._rows = {self.solved.key(row): row for row in range(len(self.table))}
         row = self._rows[key]
         if not self.placed[row]:
-            raise _missing_reference(self.phases.missing(int(self.phases.of_entry[row])))
-        return self._result(row)
-
-    def _key(self, row: int | np.int64) -> Key:
-        key: Key = self.table.keys[row].item()
-        return key
-
-    def _result(self, row: int) -> HullResult:
-        phase = int(self.phases.of_entry[row])
-        decomposition_energy = float(self.decomposition_energies[row])
-        on_hull = self.stable_phases[phase]
-        return HullResult(
-            key=self._key(row),
-            formation_energy_per_atom=float(self.formation_energies[row]),
-            e_above_hull=float(self.e_above_hull[row]),
-            decomposition_energy=None if np.isnan(decomposition_energy) else decomposition_energy,
-            phase_separation_energy=float(self.phase_separation_energies[row]),
-            is_stable=bool(self.is_stable[row]),
-            decomposition=((self._key(self.phases.lowest[phase]), 1.0),) if on_hull else self._mixture(phase),
-            competitors=self._competitors(row, phase),
-            chemical_potentials=self._potentials(phase),
-        )
-
-    def _competitors(self, row: int, phase: int) -> tuple[Share, ...]:
-        lowest = int(self.phases.lowest[phase])
-        polymorph = int(self.phases.second[phase]) if row == lowest else lowest
-        if polymorph >= 0 and self.table.energies[polymorph] <= self.solution.energies[phase]:
-            return ((self._key(polymorph), 1.0),)
-        return self._mixture(phase)
-
-    def _mixture(self, phase: int) -> tuple[Share, ...]:
-        return _mixture(phase, self.phases, self.phases, self.table, self.solution)
-
-    def _potentials(self, phase: int) -> dict[int, float]:
-        span = slice(self.phases.offsets[phase], self.phases.offsets[phase + 1])
-        numbers = self.phases.numbers[span]
-        against = self.phases.energies[self.phases.element_phase[numbers]]
-        values = self.solution.facet_potentials[span] - against
-        return dict(zip(numbers.tolist(), values.tolist(), strict=True))
+            raise missing_reference(self.solved.missing(int(self.phases.of_entry[row])))
+        return result(self.solved, row, self.places, row)
 
 
-def _finite(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _mixture(phase: int, query: Phases, phases: Phases, table: EntryTable, solution: Solution) -> tuple[Share, ...]:
-    span = slice(query.offsets[phase], query.offsets[phase + 1])
-    pairs = zip(solution.basis[span], solution.shares[span], strict=True)
-    return tuple((table.keys[phases.lowest[p]].item(), float(x)) for p, x in pairs if p >= 0 and x > SMALLEST_SHARE)
-
-
-def _missing_reference(numbers: Sequence[int]) -> MissingReference:
-    from ase.data import chemical_symbols
-
-    return MissingReference([chemical_symbols[number] for number in numbers])
+def solved_of(table: EntryTable, phases: Phases, stable: Flags, solution: Solution) -> Solved:
+    """The arrays of a hull that was solved at once."""
+    return Solved(
+        table.keys,
+        table.energies,
+        phases.of_entry,
+        phases.lowest,
+        phases.second,
+        phases.energies,
+        phases.second_energies,
+        phases.offsets[:-1],
+        np.diff(phases.offsets),
+        phases.numbers,
+        phases.fractions,
+        phases.element_phase,
+        stable,
+        solution,
+    )
 
 
 class Hull:
@@ -266,7 +194,7 @@ class Hull:
         self._table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
         self._phases = group(self._table)
         everything = np.ones(len(self._phases), dtype=np.bool_)
-        self._columns = _participants(self._phases, self._phases.solvable(), everything)
+        self._columns = participants(self._phases, self._phases.solvable(), everything)
         self._index: Ints = index_systems(self._phases.system_high, self._phases.system_low)
 
     @property
@@ -278,10 +206,10 @@ class Hull:
         """The hull at one composition. Raises MissingReference, naming the elements that have no entry here."""
         query, solution = self._solve([amounts])
         if missing := query.missing(0, self._phases):
-            raise _missing_reference(missing)
+            raise missing_reference(missing)
         potentials = dict(zip(query.numbers.tolist(), solution.potentials.tolist(), strict=True))
-        shares = _mixture(0, query, self._phases, self._table, solution)
-        return HullPoint(float(solution.energies[0]), shares, potentials)
+        mixture = shares(solution.basis, solution.shares, self._phases.lowest, self._table.keys)
+        return HullPoint(float(solution.energies[0]), mixture, potentials)
 
     def energies_at(self, amounts: Sequence[Mapping[int, float]]) -> Floats:
         """(n,) the hull at many compositions, eV/atom; nan where an element has no entry here."""
@@ -299,8 +227,8 @@ class Hull:
         from registry.hull.simplex import solve_systems
 
         query = group(EntryTable.build(range(len(amounts)), amounts, np.zeros(len(amounts))))
-        solution = _blank_solution(query)
-        asked = _participants(query, query.solvable(self._phases), np.zeros(len(query), dtype=np.bool_))
+        solution = blank_solution(query)
+        asked = participants(query, query.solvable(self._phases), np.zeros(len(query), dtype=np.bool_))
         solve_systems(0, len(query.system_low), asked, self._columns, self._index, False, solution)
         return query, solution
 

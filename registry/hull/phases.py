@@ -146,13 +146,18 @@ class Phases:
     second_energies: Floats
     of_entry: Ints
     element_phase: Ints = field(init=False)
+    weights: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """element_phase: (119,) the composition that is this pure element, -1 where there is none."""
+        """element_phase: (119,) the composition that is this pure element, -1 where there is none.
+
+        weights: (c,) a number within [0, 1) of each composition, to settle ties by; of no meaning, but always the same
+        """
         pure = np.full(HEAVIEST + 1, -1, dtype=np.int64)
         elements = np.flatnonzero(np.diff(self.offsets) == 1)
         pure[self.numbers[self.offsets[elements]]] = elements
         object.__setattr__(self, "element_phase", pure)
+        object.__setattr__(self, "weights", weights(self.offsets, self.numbers, self.fractions))
 
     def __len__(self) -> int:
         return len(self.energies)
@@ -173,6 +178,22 @@ class Phases:
         present = (self if reference is None else reference).element_phase[self.numbers] >= 0
         counts = np.add.reduceat(present, self.offsets[:-1]) if len(self) else np.zeros(0, dtype=np.int64)
         return np.asarray(counts == np.diff(self.offsets))[first]
+
+
+def weights(offsets: Ints, numbers: Ints, fractions: Floats) -> Floats:
+    """(c,) numbers within [0, 1), made from the compositions alone."""
+    if len(offsets) < 2:
+        return np.zeros(0)
+    parts = np.rint(fractions * GRID).astype(np.uint64) * np.uint64(128) + numbers.astype(np.uint64)
+    mixed = np.add.reduceat(_scattered(parts), offsets[:-1])
+    return np.asarray((_scattered(mixed) >> np.uint64(11)) / 2.0**53)
+
+
+def _scattered(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Neighbours far apart: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def group(table: EntryTable) -> Phases:
