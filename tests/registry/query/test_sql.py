@@ -185,7 +185,7 @@ FROM structure, LATERAL (
     SELECT coalesce(bit_or(1::bigint << z - 1) FILTER (WHERE z <= 60), 0) AS light,
            coalesce(bit_or(1::bigint << z - 61) FILTER (WHERE z > 60), 0) AS heavy
     FROM unnest(string_to_array(chemsys, '-')) AS symbol, array_position(CAST(:symbols AS text[]), symbol) AS z
-) WHERE id <= 20000;
+) AS bits WHERE id <= 20000;
 INSERT INTO external_id (structure_id, scheme, value) SELECT id, 'mp', 'mp-' || id FROM structure WHERE id <= 20000;
 """
 
