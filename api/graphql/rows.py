@@ -32,7 +32,7 @@ from registry.models import (
     Structure,
     TrainingSet,
 )
-from registry.query.materials import ways
+from registry.query.lineage import ways
 
 Row = dict[str, Any]
 Grouped = Mapping[int, Sequence[Row]]

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from registry import embedded
 from registry.postgres_binaries import cluster_major, find_binaries
 from registry.swap import PRIVATE
 from registry.upgrade import kept_clusters, upgrade_cluster
-from tests.registry.clusters import contents, copy_of, old_home, older_binaries
+from tests.registry.clusters import contents, copy_of, old_home, older_binaries, short_home
 
 RANDOM_KILLS = 3
 GLANCE_SECONDS = 0.0005
@@ -55,18 +54,15 @@ def older() -> Path:
 
 @pytest.fixture(scope="module")
 def filled(older: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
-        Path(folder).chmod(0o755)
-        yield old_home(Path(folder) / "home")
+    with short_home(old_home) as home:
+        yield home
 
 
 @pytest.fixture
 def home(filled: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
-        Path(folder).chmod(0o755)
-        place = copy_of(filled, Path(folder) / "home")
-        yield place
-        embedded.stop(place)
+    with short_home(lambda place: copy_of(filled, place)) as home:
+        yield home
+        embedded.stop(home)
 
 
 def start_upgrade(home: Path) -> subprocess.Popen[bytes]:

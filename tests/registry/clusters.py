@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,14 @@ from registry.postgres_binaries import OLDEST, find_binaries, find_older
 from registry.schema import upgrade
 from tests import factories as make
 from tests.docs.salts import salts
+
+
+@contextmanager
+def short_home(filled_by: Callable[[Path], Path]) -> Iterator[Path]:
+    """A LODE_HOME in a short path: that of a unix socket must be."""
+    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
+        Path(folder).chmod(0o755)
+        yield filled_by(Path(folder) / "home")
 
 
 def older_binaries() -> Path:

@@ -25,7 +25,7 @@ from registry import embedded
 from registry.errors import DatabaseUnavailable, UpgradeError
 from registry.postgres_binaries import cluster_major, find_binaries, major_of
 from registry.upgrade import kept_clusters, upgrade_cluster
-from tests.registry.clusters import contents, copy_of, old_home, older_binaries
+from tests.registry.clusters import contents, copy_of, old_home, older_binaries, short_home
 
 ODD = 'Ä b"c'
 COMMAND = [sys.executable, "-m", "api.cli.main", "upgrade"]
@@ -38,19 +38,15 @@ def older() -> Path:
 
 @pytest.fixture(scope="module")
 def filled(older: Path) -> Iterator[Path]:
-    """In a short path: that of a unix socket must be."""
-    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
-        Path(folder).chmod(0o755)
-        yield old_home(Path(folder) / "home")
+    with short_home(old_home) as home:
+        yield home
 
 
 @pytest.fixture
 def home(filled: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="lode-") as folder:
-        Path(folder).chmod(0o755)
-        place = copy_of(filled, Path(folder) / "home")
-        yield place
-        embedded.stop(place)
+    with short_home(lambda place: copy_of(filled, place)) as home:
+        yield home
+        embedded.stop(home)
 
 
 def data(home: Path) -> Path:

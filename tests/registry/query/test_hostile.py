@@ -20,6 +20,7 @@ from registry.database import engine_for
 from registry.errors import LodeError
 from registry.query import materials, sql
 from registry.query.filter import parse
+from registry.query.lineage import lineage
 from registry.query.materials import Count, search
 from tests import factories as make
 from tests.registry.query.hostile import HARMLESS, REFUSED, TEXTS, quoted
@@ -135,7 +136,7 @@ def test_names_that_no_database_stores(shared: Engine, words: str) -> None:
             lambda: search(session, cursor=words or "x"),
             lambda: materials.hull_entries(session, words),
             lambda: materials.hull_entries(session, "Li", words),
-            lambda: materials.lineage(session, words),
+            lambda: lineage(session, words),
         ]
         for call in wrong:
             with pytest.raises(LodeError) as caught:

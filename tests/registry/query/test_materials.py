@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from registry.errors import FilterError, NotFound
 from registry.models import Lineage
+from registry.query import lineage as lineages
 from registry.query import materials
 from registry.query.fields import FIELDS
 from registry.query.filter import Filter
-from registry.query.materials import hull_entries, lineage, search
+from registry.query.lineage import lineage
+from registry.query.materials import hull_entries, search
 from tests import factories as make
 
 SORTS = [sign + one.name for one in FIELDS.values() if one.sorts for sign in ("", "-")]
@@ -210,9 +212,9 @@ def test_lineage_that_bites_its_tail_ends(session: Session) -> None:
 def test_lineages_of_several_keep_apart(session: Session) -> None:
     parents = [make.structure(session, "NaCl") for _ in range(2)]
     children = [[make.child(session, parent).public_id for _ in range(3)] for parent in parents]
-    found = materials.ways(session, "descendants", [one.id for one in parents], 2)
+    found = lineages.ways(session, "descendants", [one.id for one in parents], 2)
     assert [[way["child"] for way in found[one.id]] for one in parents] == [sorted(names)[:2] for names in children]
-    assert set(found[parents[0].id][0]) == set(materials.WAY)
+    assert set(found[parents[0].id][0]) == set(lineages.WAY)
 
 
 def test_lineage_of_nobody(session: Session) -> None:
