@@ -14,7 +14,7 @@ import pytest
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.importers import ImportedRecord, Item, read_file
-from registry.importers.record import checked
+from registry.importers.record import LARGEST, checked
 
 CIF = """data_salt
 _cell_length_a 4
@@ -195,3 +195,26 @@ def test_reasons_hold_nothing_that_steers_a_terminal_or_breaks_the_database(tmp_
     error = only(list(read_file(tmp_path / "all.parquet")))
     assert error.reason == "unknown element Q??[2J"
     assert str(BadRecord("\udcff.cif:0", "a\nb")) == "?.cif:0: a?b"
+
+
+@pytest.mark.parametrize(
+    ("name", "long", "good"),
+    [("bomb.cif", CIF + "#" + " " * (LARGEST + 1) + "\n", CIF), ("bomb.extxyz", "40000\n" + "H 0 0 0\n" * 40_001, XYZ)],
+)
+def test_a_text_without_end_is_passed_over(tmp_path: Path, name: str, long: str, good: str):
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((long + good).encode()))
+    bad, one = read_file(tmp_path / f"{name}.gz")
+    assert isinstance(one, ImportedRecord), one
+    with pytest.raises(BadRecord, match=r"has more than \d+ bytes|more than 32767 atoms"):
+        raise bad  # type: ignore[misc]
+
+
+def test_a_poscar_without_end(tmp_path: Path):
+    (tmp_path / "POSCAR.gz").write_bytes(gzip.compress((POSCAR + " " * LARGEST).encode()))
+    assert "the text of one crystal has more than" in str(only(list(read_file(tmp_path / "POSCAR.gz"))))
+
+
+def test_what_is_packed_twice(tmp_path: Path):
+    for name in ("all.parquet.gz", "all.zip.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"anything"))
+        assert str(only(list(read_file(tmp_path / name)))) == f"{name}: is packed twice: unpack the .gz first"
