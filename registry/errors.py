@@ -22,6 +22,11 @@ LodeError
 
 from __future__ import annotations
 
+import re
+
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What steers a terminal, or is refused by a database: bad files bring it along into the reasons why they are bad."""
+
 
 class LodeError(Exception):
     """Something that the person at the keyboard can mend."""
@@ -52,12 +57,11 @@ class UpgradeError(DatabaseError):
 
 
 class BadRecord(LodeError):
-    """One record of an import can't be stored."""
+    """One record of an import can't be stored. What is UNPRINTABLE stands as "?" in its words."""
 
     def __init__(self, record: str, reason: str) -> None:
-        super().__init__(f"{record}: {reason}")
-        self.record = record
-        self.reason = reason
+        self.record, self.reason = (UNPRINTABLE.sub("?", told) for told in (record, reason))
+        super().__init__(f"{self.record}: {self.reason}")
 
 
 class ProviderError(LodeError):

@@ -82,6 +82,20 @@ def main() -> None:
     except (LodeError, PredictorError) as error:
         click.echo(f"lode: {error}", err=True)
         sys.exit(1)
+    except Exception as error:
+        if (told := _told_by_server(error)) is None:
+            raise
+        click.echo(f"lode: PostgreSQL says: {told}; what was stored before stays", err=True)
+        sys.exit(1)
+
+
+def _told_by_server(error: Exception) -> str | None:
+    """What a server says that went away, has no room, or refuses the account; None for other errors."""
+    import psycopg
+
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps it
+    mendable = isinstance(cause, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege)
+    return " ".join(str(cause).split()) if mendable else None
 
 
 def _quiet_libraries() -> None:
