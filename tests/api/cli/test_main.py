@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.cli.main import COMMANDS, cli, main
@@ -143,6 +143,24 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     complaints = [line for line in error.splitlines() if line.startswith("lode: ")]
     assert said in complaints[-1]
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [["query"], ["hull", "show", "Na-Cl"]], ids=" ".join)
+def test_a_question_that_takes_too_long_is_one_line(
+    lode: Any,
+    registry: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+):
+    monkeypatch.setenv("LODE_QUERY_SECONDS", "0.2")
+    engine = engine_for(registry)
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE hull_state IN ACCESS EXCLUSIVE MODE"))
+        code, error = error_of(monkeypatch, capsys, *arguments)
+    engine.dispose()
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert "LODE_QUERY_SECONDS" in error
 
 
 def test_a_wrong_filter_has_a_caret_under_the_wrong_word(
