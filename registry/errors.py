@@ -5,6 +5,7 @@ LodeError
 ├── DatabaseError
 │   ├── DatabaseUnavailable  no server answers
 │   ├── SchemaOutdated       the schema is older or newer than the code
+│   ├── TooSlow              a question took longer than it may
 │   ├── BackupError          a backup can't be written, read or restored here
 │   └── UpgradeError         the cluster can't be brought to another PostgreSQL
 ├── BadRecord                one record of an import can't be stored; the others can
@@ -46,6 +47,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaOutdated(DatabaseError):
     """The database's schema isn't the one that this code expects: run `lode init`."""
+
+
+class TooSlow(DatabaseError):
+    """A question took longer than it may."""
 
 
 class BackupError(DatabaseError):
