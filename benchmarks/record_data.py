@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from registry import bulk
 from registry.crystal import Crystal
 from registry.identity.composition import SYMBOLS, Composition
-from registry.ingest import composition_row, public_id
+from registry.identity.public_id import public_id
+from registry.ingest import composition_row
 from registry.models import Composition as CompositionRow
 from registry.models import Level as LevelRow
 from registry.models import Prototype, Source
