@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import long_transaction
-from registry.errors import UNPRINTABLE, BadRecord, LevelMismatch, LodeError
+from registry.errors import UNPRINTABLE, AlreadyImported, BadRecord, LevelMismatch, LodeError
 from registry.hull.levels import Level, shipped_levels
 from registry.hull.store import ensure_level
 from registry.identity.duplicates import Identity
@@ -261,7 +261,7 @@ def import_file(
 ) -> ImportReport:
     """Read a file, one transaction a batch. One that was killed goes on after its last batch.
 
-    Raises LodeError if this very file is there already. A file of which nothing can be stored leaves no trace, not even
+    Raises AlreadyImported if this very file is there. A file of which nothing can be stored leaves no trace, not even
     its source or its level. What GNoME released comes in on GNoME's terms, whatever `terms` say.
     """
     terms = GNOME_TERMS if format_of(path) == "gnome" else terms
@@ -323,11 +323,11 @@ def _batches(items: Iterable[Item]) -> Iterator[tuple[list[Item], bool]]:
 
 
 def _import_row(session: Session, source: _Source, level_id: int | None) -> Import | None:
-    """What is known of an import that didn't end. Raises LodeError for one that did."""
+    """What is known of an import that didn't end. Raises AlreadyImported for one that did."""
     same_level = Import.level_id.is_not_distinct_from(level_id)
     row = session.scalar(sa.select(Import).where(Import.sha256 == source.digest, same_level))
     if row is not None and row.finished_at is not None:
-        raise LodeError(
+        raise AlreadyImported(
             f"{source.path}: imported before, as {row.name} on {row.finished_at:%Y-%m-%d %H:%M}; nothing to do"
         )
     return row

@@ -125,12 +125,14 @@ def _import_files(
 ) -> int:
     """Import one after the other, and add to the report; how many were refused as a whole."""
     from api.cli.database import open_registry
-    from registry.errors import LodeError
+    from registry.errors import AlreadyImported, LodeError
 
     engine, refused = open_registry(), 0
     for path in files:
         try:
             report.add(_import_one(engine, path, level, terms, reading))
+        except AlreadyImported as said:
+            click.echo(f"lode: {said}", err=True)
         except LodeError as error:
             click.echo(f"lode: {error}", err=True)
             refused += 1
