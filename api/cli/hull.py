@@ -59,7 +59,8 @@ def rebuild(level: str | None) -> None:
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
-    from registry.hull.store import level_id, place
+    from registry.hull.level_rows import level_id
+    from registry.hull.store import place
     from registry.query.materials import the_level
 
     with Session(open_registry()) as session, session.begin():

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.database import engine_for
-from registry.hull.store import ensure_level, place
+from registry.hull.level_rows import ensure_level
+from registry.hull.store import place
 from registry.models import Base, Prediction
 from registry.schema import check_schema, upgrade
 from registry.states import Kind

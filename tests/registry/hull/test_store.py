@@ -10,15 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from registry.errors import NotFound
-from registry.hull.store import (
-    current_hull,
-    ensure_level,
-    level_entries,
-    level_id,
-    place,
-    stored_level,
-    unplaceable,
-)
+from registry.hull.entries import current_hull, level_entries
+from registry.hull.level_rows import ensure_level, level_id, stored_level
+from registry.hull.store import place, unplaceable
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import Calculation, HullEvent, HullState, Level, Prototype, Structure
 from registry.query.values import formula_amounts
