@@ -58,8 +58,8 @@ def physical_memory() -> int:
 
 
 def shared_buffers(memory: int) -> str:
-    """A sixteenth of the memory, 256 MB to 1 GB: pages of millions of structures are random reads."""
-    return f"{min(max(memory // 16 // 2**20, 256), 1024)}MB"
+    """An eighth of the memory, 256 MB to 2 GB: pages of millions of structures are random reads."""
+    return f"{min(max(memory // 8 // 2**20, 256), 2048)}MB"
 
 
 class Answer(Enum):

@@ -88,6 +88,6 @@ def test_the_launcher_and_the_schema_check_are_light() -> None:
     assert not {"pydantic", "alembic", "psycopg", "psutil", "numpy", "torch"} & set(loaded)
 
 
-@pytest.mark.parametrize(("gigabytes", "expected"), [(1, "256MB"), (8, "512MB"), (24, "1024MB"), (512, "1024MB")])
-def test_the_server_keeps_a_sixteenth_of_the_memory(gigabytes: int, expected: str):
+@pytest.mark.parametrize(("gigabytes", "expected"), [(1, "256MB"), (8, "1024MB"), (16, "2048MB"), (512, "2048MB")])
+def test_the_server_keeps_an_eighth_of_the_memory(gigabytes: int, expected: str):
     assert shared_buffers(gigabytes * 2**30) == expected
