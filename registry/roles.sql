@@ -67,6 +67,7 @@ BEGIN
                 SELECT FROM pg_class WHERE oid = name::regclass AND relowner = 'lode_owner'::regrole);
             EXECUTE format('ALTER TABLE %s OWNER TO lode_owner', name);
         END LOOP;
+        ALTER FUNCTION note_unplaced() OWNER TO lode_owner;
         ALTER DEFAULT PRIVILEGES FOR ROLE lode_owner IN SCHEMA public, analytics
             GRANT SELECT ON TABLES TO lode_worker, lode_reader;
     EXCEPTION WHEN insufficient_privilege OR unique_violation THEN

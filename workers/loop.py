@@ -181,12 +181,18 @@ class Loop:
     def _store(self, outcome: Outcome | Together) -> None:
         try:
             with Session(self.engine) as session, session.begin():
-                told = _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
+                told = (
+                    _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
+                )
         except LeaseLost as lost:
             log.warning("%s", lost)
             return
         for one in told:
             self.on_outcome(one)
+
+
+def _settled(session: Session, outcome: Outcome | Together) -> list[Outcome]:
+    return _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
 
 
 def _settle(session: Session, outcome: Outcome) -> list[Outcome]:

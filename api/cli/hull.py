@@ -67,7 +67,7 @@ def rebuild(level: str | None) -> None:
         name, _ = the_level(session, level)
         placed = place(session, level_id(session, name or DEFAULT_LEVEL))
     click.echo(f"{placed.entries} entries, {placed.changed} states changed, {placed.displaced} displacements")
-    for reason in sorted(set(placed.refused.values())):
+    for reason in sorted({str(reason) for reason in placed.refused.values()}):
         click.echo(f"lode: left out: {reason}", err=True)
 
 

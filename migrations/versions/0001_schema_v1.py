@@ -116,6 +116,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
     )
     op.create_table(
+        "unplaced",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("calculation_id", sa.BigInteger(), nullable=False, comment="may be gone, or no entry (any more)"),
+        sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_unplaced")),
+    )
+    op.create_table(
         "worker",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("kinds", postgresql.ARRAY(sa.Text()), nullable=False),
@@ -187,6 +194,30 @@ def upgrade() -> None:
             "sha256", "level_id", name=op.f("uq_import_sha256_level_id"), postgresql_nulls_not_distinct=True
         ),
     )
+    op.create_table(
+        "placing",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "calculation_ids",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=True,
+            comment="entries that came, went or moved; null: the whole level was solved anew",
+        ),
+        sa.Column(
+            "references",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="of a whole level: element -> eV/atom, what formation energies are against from now on",
+        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint(
+            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placing_whole_says_references")
+        ),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placing_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_placing")),
+    )
+    op.create_index(op.f("ix_placing_level_id_id"), "placing", ["level_id", "id"], unique=False)
     op.create_table(
         "structure",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -742,8 +773,9 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW analytics.{view}")
     op.execute("DROP SCHEMA analytics")
     op.execute(GRANT_NO_MORE)
-    for view in ("material", "unplaced", "entry", "unlabelled", "unrefined", "unscored"):
+    for view in ("material", "entry", "unlabelled", "unrefined", "unscored"):
         op.execute(f"DROP VIEW {view}")
+    op.execute("DROP FUNCTION note_unplaced CASCADE")
     op.drop_index(op.f("ix_validation_round_id"), table_name="validation")
     op.drop_table("validation")
     op.drop_index(op.f("ix_selection_round_id_purpose_rank"), table_name="selection")
@@ -809,10 +841,13 @@ def downgrade() -> None:
     op.drop_index("ix_structure_generated", table_name="structure", postgresql_where=sa.text("origin = 'generated'"))
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
+    op.drop_index(op.f("ix_placing_level_id_id"), table_name="placing")
+    op.drop_table("placing")
     op.drop_table("import")
     op.drop_table("family")
     op.drop_table("campaign")
     op.drop_table("worker")
+    op.drop_table("unplaced")
     op.drop_table("source")
     op.drop_index(op.f("ix_prototype_spacegroup_number"), table_name="prototype")
     op.drop_table("prototype")

@@ -21,7 +21,6 @@ SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, ele
 FROM entry JOIN composition ON composition.id = entry.composition_id
 WHERE level_id = :level"""
 THESE = ENTRIES + " AND calculation_id = ANY(:ids)"
-OF_ELEMENTS = ENTRIES + " AND nelements = 1"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ class References:
 
     def moves(self, row: Any) -> bool:
         """Whether this row gives an element its first or a lower reference."""
-        return not self.fixed and len(row.elements) == 1 and row.energy < self.energies.get(row.elements[0], float("inf"))
+        return (
+            not self.fixed and len(row.elements) == 1 and row.energy < self.energies.get(row.elements[0], float("inf"))
+        )
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,6 @@ def current_hull(session: Session, level_id: int) -> Hull:
 def these_entries(session: Session, level_id: int, calculation_ids: Sequence[int]) -> Sequence[Any]:
     """The rows of those that are entries of the level."""
     return session.execute(sa.text(THESE), {"level": level_id, "ids": list(calculation_ids)}).all()
-
-
-def references_of(session: Session, level_id: int) -> References:
-    """The references as of now."""
-    fixed = fixed_of(session, level_id)
-    return fixed or lowest(session.execute(sa.text(OF_ELEMENTS), {"level": level_id}).all())
 
 
 def fixed_of(session: Session, level_id: int) -> References | None:

@@ -119,7 +119,9 @@ def _moved(old: State, new: State) -> bool:
 
 
 def _phases(state: State) -> list[tuple[str, float]]:
-    return sorted((f"{share['calculation_id']} {share['reduced_formula']}", share["amount"]) for share in state["decomposition"])
+    return sorted(
+        (f"{share['calculation_id']} {share['reduced_formula']}", share["amount"]) for share in state["decomposition"]
+    )
 
 
 def _searched_by(session: Session, keys: Sequence[int]) -> dict[int, dict[str, Any]]:

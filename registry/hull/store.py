@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.errors import HullError, MissingReference
-from registry.hull.entries import References, amounts_of, fixed_of, level_entries, references_of, these_entries
+from registry.hull.entries import References, amounts_of, fixed_of, level_entries, these_entries
 from registry.hull.geometry import Entry, EntryTable
 from registry.hull.incremental import LiveHull
 from registry.hull.states import State, current_states, formulas_of, state_of, write_states
@@ -116,7 +116,7 @@ def _place_these(
     changes = write_states(
         session, level_id, current_states(session, level_id, [*moved, *gone]), _states(session, kept, moved)
     )
-    now = Kept(kept.hull, kept.references, _noted(session, level_id, calculation_ids))
+    now = Kept(kept.hull, kept.references, _noted(session, level_id, calculation_ids=list(calculation_ids)))
     return now, Placed(_entries_in(now), changes.changed, changes.displaced, refused)
 
 
@@ -143,8 +143,8 @@ def _references_move(kept: Kept, calculation_ids: Sequence[int], rows: Mapping[i
     return any(kept.references.moves(row) for row in rows.values()) or any(True for _ in elements)
 
 
-def _noted(session: Session, level_id: int, calculation_ids: Sequence[int] | None) -> int:
-    row = Placing(level_id=level_id, calculation_ids=None if calculation_ids is None else list(calculation_ids))
+def _noted(session: Session, level_id: int, **what: Any) -> int:
+    row = Placing(level_id=level_id, **what)
     session.add(row)
     session.flush()
     return row.id
@@ -154,11 +154,18 @@ def _noted(session: Session, level_id: int, calculation_ids: Sequence[int] | Non
 
 
 def _read(session: Session, level_id: int) -> Kept:
-    references = references_of(session, level_id)
+    references = fixed_of(session, level_id) or _last_references(session, level_id)
     rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
     last = sa.select(sa.func.coalesce(sa.func.max(Placing.id), 0)).where(Placing.level_id == level_id)
     hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))
     return Kept(hull, references, session.execute(last).scalar_one())
+
+
+def _last_references(session: Session, level_id: int) -> References:
+    """The elements as they were when the level was last solved anew; entries that moved since are work to do."""
+    query = sa.select(Placing.references).where(Placing.level_id == level_id, Placing.references.is_not(None))
+    energies = session.scalars(query.order_by(Placing.id.desc()).limit(1)).first() or {}
+    return References({element: float(str(energy)) for element, energy in energies.items()}, fixed=False)
 
 
 def _caught_up(session: Session, level_id: int, kept: Kept) -> Kept | None:
@@ -192,7 +199,7 @@ def _place_all(session: Session, level_id: int) -> tuple[Kept, Placed]:
     new = {int(result.key): state_of(result, known.formulas) for result in hull.results(keys)}
     changes = write_states(session, level_id, current_states(session, level_id), new)
     _bury(session, level_id, known.refused)
-    kept = Kept(hull, known.references, _noted(session, level_id, None))
+    kept = Kept(hull, known.references, _noted(session, level_id, references=dict(known.references.energies)))
     return kept, Placed(len(new), changes.changed, changes.displaced, known.refused)
 
 

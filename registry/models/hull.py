@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstr
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.base import Base, Id, Moment, Now, SymbolText
+from registry.models.base import Base, Id, Json, Moment, Now, SymbolText
 
 Floating = DOUBLE_PRECISION
 CURRENT = text("valid_to IS NULL")
@@ -106,11 +106,17 @@ class Placing(Base):
     """One bringing up to date of a level's hull states; from these, hulls kept in memory catch up."""
 
     __tablename__ = "placing"
-    __table_args__ = (Index(None, "level_id", "id"),)
+    __table_args__ = (
+        CheckConstraint('(calculation_ids IS NULL) = ("references" IS NOT NULL)', name="whole_says_references"),
+        Index(None, "level_id", "id"),
+    )
 
     id: Mapped[Id]
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     calculation_ids: Mapped[list[int] | None] = mapped_column(
         ARRAY(BigInteger), comment="entries that came, went or moved; null: the whole level was solved anew"
+    )
+    references: Mapped[Json | None] = mapped_column(
+        comment="of a whole level: element -> eV/atom, what formation energies are against from now on"
     )
     at: Mapped[Now]
