@@ -195,7 +195,7 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
-        "placing",
+        "placement",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column(
@@ -212,12 +212,12 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placing_whole_says_references")
+            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placement_whole_says_references")
         ),
-        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placing_level_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_placing")),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placement_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_placement")),
     )
-    op.create_index(op.f("ix_placing_level_id_id"), "placing", ["level_id", "id"], unique=False)
+    op.create_index(op.f("ix_placement_level_id_id"), "placement", ["level_id", "id"], unique=False)
     op.create_table(
         "structure",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -841,8 +841,8 @@ def downgrade() -> None:
     op.drop_index("ix_structure_generated", table_name="structure", postgresql_where=sa.text("origin = 'generated'"))
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
-    op.drop_index(op.f("ix_placing_level_id_id"), table_name="placing")
-    op.drop_table("placing")
+    op.drop_index(op.f("ix_placement_level_id_id"), table_name="placement")
+    op.drop_table("placement")
     op.drop_table("import")
     op.drop_table("family")
     op.drop_table("campaign")

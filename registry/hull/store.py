@@ -19,7 +19,7 @@ from registry.hull.entries import References, amounts_of, fixed_of, level_entrie
 from registry.hull.geometry import Entry, EntryTable
 from registry.hull.incremental import LiveHull
 from registry.hull.states import State, current_states, formulas_of, state_of, write_states
-from registry.models import Placing
+from registry.models import Placement
 from registry.states import ErrorClass
 
 PLACE_LOCK = 0x68756C6C  # "hull"
@@ -144,7 +144,7 @@ def _references_move(kept: Kept, calculation_ids: Sequence[int], rows: Mapping[i
 
 
 def _noted(session: Session, level_id: int, **what: Any) -> int:
-    row = Placing(level_id=level_id, **what)
+    row = Placement(level_id=level_id, **what)
     session.add(row)
     session.flush()
     return row.id
@@ -156,21 +156,21 @@ def _noted(session: Session, level_id: int, **what: Any) -> int:
 def _read(session: Session, level_id: int) -> Kept:
     references = fixed_of(session, level_id) or _last_references(session, level_id)
     rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
-    last = sa.select(sa.func.coalesce(sa.func.max(Placing.id), 0)).where(Placing.level_id == level_id)
+    last = sa.select(sa.func.coalesce(sa.func.max(Placement.id), 0)).where(Placement.level_id == level_id)
     hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))
     return Kept(hull, references, session.execute(last).scalar_one())
 
 
 def _last_references(session: Session, level_id: int) -> References:
     """The elements as they were when the level was last solved anew; entries that moved since are work to do."""
-    query = sa.select(Placing.references).where(Placing.level_id == level_id, Placing.references.is_not(None))
-    energies = session.scalars(query.order_by(Placing.id.desc()).limit(1)).first() or {}
+    query = sa.select(Placement.references).where(Placement.level_id == level_id, Placement.references.is_not(None))
+    energies = session.scalars(query.order_by(Placement.id.desc()).limit(1)).first() or {}
     return References({element: float(str(energy)) for element, energy in energies.items()}, fixed=False)
 
 
 def _caught_up(session: Session, level_id: int, kept: Kept) -> Kept | None:
     """With what others placed since. None where all was solved anew, or our last placing was rolled back."""
-    since = sa.select(Placing).where(Placing.level_id == level_id, Placing.id >= kept.seen).order_by(Placing.id)
+    since = sa.select(Placement).where(Placement.level_id == level_id, Placement.id >= kept.seen).order_by(Placement.id)
     placings = session.scalars(since).all()
     if not placings:
         return kept if kept.seen == 0 else None
