@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import long_transaction
-from registry.errors import BadRecord, LevelMismatch, LodeError
+from registry.errors import UNPRINTABLE, BadRecord, LevelMismatch, LodeError
 from registry.hull.level_rows import ensure_level
 from registry.hull.levels import Level, shipped_levels
 from registry.identity.duplicates import Identity
@@ -307,7 +307,7 @@ def _import_batch(
         progress(done)
     if done < len(batch) or last:
         report.add(Importer(session, source.terms, level_id).store(batch[done:], progress))
-        row = row or Import(name=source.path.name, sha256=source.digest or "", level_id=level_id)
+        row = row or Import(name=UNPRINTABLE.sub("?", source.path.name), sha256=source.digest or "", level_id=level_id)
         _keep(session, row, report, position + len(batch), last)
     return report
 

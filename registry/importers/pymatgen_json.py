@@ -22,6 +22,7 @@ LIST_KEYS = ("entries", "structures", "data")
 PARAMETER_KEYS = ("hubbards", "potcars", "potcar_symbols", "oxide_type", "is_hubbard", "functional", "adjustments",
                   "energy_adjustments")  # fmt: skip
 ID_KEYS = ("entry_id", "material_id", "mp_id", "task_id")
+SITE_KEYS = ("species", "abc")
 METADATA_KEYS = ("tags", "mineral", "aflow", "strukturbericht", "pearson", "name")
 
 CHUNK = 1 << 20
@@ -112,8 +113,9 @@ def _decoded(written: dict[str, Any]) -> Structure:
     """From pymatgen's own form, or from a lattice matrix with `species` and `abc` side by side."""
     from pymatgen.core.structure import Structure
 
-    if "sites" in written:
-        return Structure.from_dict(written)
+    if "sites" in written:  # without the sites' properties: for these pymatgen imports whatever module a file names
+        sites = [{name: site[name] for name in SITE_KEYS if name in site} for site in written["sites"]]
+        return Structure.from_dict({"lattice": written["lattice"], "sites": sites})
     return Structure(written["lattice"], written["species"], written["abc"])
 
 

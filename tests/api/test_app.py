@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.app import create_app
+from api.explorer import landing
 from registry import queue
 from tests import factories as make
 
@@ -49,6 +50,14 @@ def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     status, text = get(request)  # type: ignore[arg-type]
     return status, json.loads(text)
+
+
+def test_a_page_that_takes_too_long(url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "SECONDS", 0.1)
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE structure IN ACCESS EXCLUSIVE MODE"))
+        assert get(f"{url}/") == (503, "counting took too long: ask at /graphql, or come back later")
+    assert get(f"{url}/")[0] == 200
 
 
 def test_serves(url: str, engine: Engine) -> None:

@@ -279,6 +279,17 @@ def cell(edge: float, shift: float) -> Crystal:
     return Crystal(np.eye(3) * edge, np.array([55, 17]), np.array([[shift] * 3, [shift + 0.5] * 3]))
 
 
+def test_a_material_there_is_one_here_though_a_calculation_had_ended_with_it(registries: tuple[Registry, Registry]):
+    group, laptop = registries
+    for registry, origin in zip(registries, ("relaxed", "imported"), strict=True):
+        with Session(registry.engine) as session, session.begin():
+            make.structure(session, "CsCl", arrays=cell(4.1, 0.0), origin=origin)
+    take(group, laptop)
+    assert group.values("SELECT origin FROM structure") == ["imported"]
+    take(laptop, group)
+    assert laptop.values("SELECT origin FROM structure") == ["imported"]
+
+
 def test_a_crystal_in_another_cell_is_linked(registries: tuple[Registry, Registry]):
     group, laptop = registries
     ids = []
