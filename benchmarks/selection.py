@@ -24,8 +24,9 @@ from sqlalchemy.orm import Session
 from predictors.splits import composition_key
 from registry.database import connect
 from registry.errors import BadRecord
+from registry.hull.entries import level_entries
+from registry.hull.level_rows import level_id
 from registry.hull.phases import Entry
-from registry.hull.store import level_entries, level_id
 from registry.identity.composition import Composition
 from registry.identity.prototype import prototype_of
 from registry.importers.files import read_file

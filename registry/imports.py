@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from registry.database import long_transaction
 from registry.errors import UNPRINTABLE, AlreadyImported, BadRecord, LevelMismatch, LodeError
+from registry.hull.level_rows import ensure_level
 from registry.hull.levels import Level, shipped_levels
-from registry.hull.store import ensure_level
 from registry.identity.duplicates import Identity
 from registry.imported_properties import store_properties
 from registry.importers import gnome

@@ -50,6 +50,12 @@ def run(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Cur
     return connection.exec_driver_sql(statements()[name], dict(parameters))
 
 
+def run_many(connection: Connection, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Execute a named statement once for each of the rows of parameters."""
+    if rows:
+        connection.exec_driver_sql(statements()[name], [dict(row) for row in rows])
+
+
 def register(engine: Engine, kinds: Sequence[Kind]) -> int:
     """Write down that a worker lives here; the id that its claims carry."""
     statement = "INSERT INTO worker (kinds, host, pid) VALUES (%(kinds)s, %(host)s, %(pid)s) RETURNING id"
@@ -90,6 +96,18 @@ def finish(session: Session, claim: Claim) -> None:
     """Let go of a row in the session that holds its result. Raises LeaseLost, so that the result is rolled back."""
     if run(session.connection(), "finish", {"id": claim.id, "token": claim.token}).rowcount != 1:
         raise LeaseLost(f"{claim.kind} {claim.subject_id}: the lease had run out; the result is dropped")
+
+
+def hold(session: Session, claims: Sequence[Claim]) -> list[Claim]:
+    """Those of a batch, all of one token, that are still ours; until the session commits nobody takes them away."""
+    values = {"ids": [claim.id for claim in claims], "token": claims[0].token}
+    held = set(run(session.connection(), "hold", values).scalars())
+    return [claim for claim in claims if claim.id in held]
+
+
+def finish_held(session: Session, claims: Sequence[Claim]) -> None:
+    """Let go of rows that this session holds."""
+    run(session.connection(), "finish_held", {"ids": [claim.id for claim in claims]})
 
 
 def fail(session: Session, claim: Claim, error_class: str, error: str, retry_after: float | None) -> None:

@@ -1,6 +1,6 @@
 -- Every statement that moves a row of `work`, by name. The states and who moves them:
 --
---     (missing, by a view) --enqueue--> waiting --claim--> running --finish--> gone
+--     (missing, by a view or noted) --enqueue--> waiting --claim--> running --finish--> gone
 --                                          ^                 |
 --                                          |---- fail -------|----> dead (last attempt) --retry--> waiting
 --                                          |---- rescue -----|      (lease ran out)
@@ -24,9 +24,16 @@ SELECT 'label', subject_id, target_id, priority FROM unlabelled LIMIT %(limit)s
 ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
 
 -- name: enqueue_place
+-- What was noted again while a worker held it is taken from that worker: it may have read the entry as it was before.
+WITH noted AS (
+    DELETE FROM unplaced WHERE id IN (SELECT id FROM unplaced ORDER BY id LIMIT %(limit)s)
+    RETURNING calculation_id, level_id
+)
 INSERT INTO work (kind, subject_id, target_id, priority)
-SELECT 'place', subject_id, target_id, priority FROM unplaced LIMIT %(limit)s
-ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+SELECT DISTINCT 'place', calculation_id, level_id, 0 FROM noted
+ON CONFLICT (kind, subject_id, target_id) DO UPDATE
+SET state = 'waiting', token = NULL, lease_until = NULL, worker_id = NULL, attempts = 0, run_after = now(),
+    error_class = NULL, error = NULL;
 
 -- name: claim
 -- A row whose worker was lost is taken alone: what kills workers must not bury the rows beside it.
@@ -51,6 +58,13 @@ RETURNING work.id, work.subject_id, work.target_id, work.attempts;
 WITH alive AS (UPDATE worker SET beat_at = now() WHERE id = %(worker_id)s)
 UPDATE work SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
 WHERE token = %(token)s AND state = 'running';
+
+-- name: hold
+-- The rows that are still ours, for the length of a transaction that settles several at once.
+SELECT id FROM work WHERE id = ANY(%(ids)s) AND token = %(token)s AND state = 'running' ORDER BY id FOR UPDATE;
+
+-- name: finish_held
+DELETE FROM work WHERE id = ANY(%(ids)s);
 
 -- name: finish
 DELETE FROM work WHERE id = %(id)s AND token = %(token)s AND state = 'running';
@@ -77,10 +91,15 @@ WHERE id IN (
 UPDATE work SET state = 'waiting', attempts = 0, run_after = now()
 WHERE state = 'dead' AND (%(kind)s::text IS NULL OR kind = %(kind)s);
 
--- name: forget_placed
-DELETE FROM work
-WHERE kind = 'place' AND state = 'dead' AND target_id = %(level_id)s
-  AND EXISTS (SELECT FROM hull_state WHERE hull_state.calculation_id = work.subject_id);
+-- name: forget_level
+-- The whole level is about to be placed. What a worker holds is its own to finish.
+WITH noted AS (DELETE FROM unplaced WHERE level_id = %(level_id)s)
+DELETE FROM work WHERE kind = 'place' AND state <> 'running' AND target_id = %(level_id)s;
+
+-- name: bury_place
+INSERT INTO work (kind, subject_id, target_id, priority, state, error_class, error)
+VALUES ('place', %(calculation_id)s, %(level_id)s, 0, 'dead', %(error_class)s, %(error)s)
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
 
 -- name: open_score
 SELECT (SELECT count(*) FROM unscored) + (SELECT count(*) FROM work WHERE kind = 'score' AND state <> 'dead');

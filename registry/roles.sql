@@ -21,19 +21,20 @@ DECLARE
         'public.family', 'public.family_member', 'public.frame', 'public.frame_0', 'public.frame_1', 'public.frame_2',
         'public.frame_3', 'public.frame_4', 'public.frame_5', 'public.frame_6', 'public.frame_7', 'public.funnel',
         'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.lineage', 'public.model',
-        'public.model_file', 'public.prediction', 'public.property', 'public.prototype', 'public.round',
-        'public.selection', 'public.source', 'public.structure', 'public.training_set', 'public.validation',
-        'public.work', 'public.worker',
-        'public.entry', 'public.material', 'public.unlabelled', 'public.unplaced', 'public.unrefined', 'public.unscored',
+        'public.model_file', 'public.placement', 'public.prediction', 'public.property', 'public.prototype',
+        'public.round', 'public.selection', 'public.source', 'public.structure', 'public.training_set', 'public.unplaced',
+        'public.validation', 'public.work', 'public.worker',
+        'public.entry', 'public.material', 'public.unlabelled', 'public.unrefined', 'public.unscored',
         'analytics.coverage_by_elements', 'analytics.displaced_phases', 'analytics.engine_failures',
         'analytics.hit_rate_per_round', 'analytics.prediction_vs_label', 'analytics.prototypes',
         'analytics.round_labels', 'analytics.stable_materials'];
     filled CONSTANT text[] := ARRAY[
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
         'public.family', 'public.family_member', 'public.frame', 'public.funnel', 'public.hull_event',
-        'public.hull_state', 'public.lineage', 'public.model', 'public.model_file', 'public.prediction',
-        'public.property', 'public.prototype', 'public.round', 'public.selection', 'public.source',
-        'public.structure', 'public.training_set', 'public.validation', 'public.work', 'public.worker'];
+        'public.hull_state', 'public.lineage', 'public.model', 'public.model_file', 'public.placement',
+        'public.prediction', 'public.property', 'public.prototype', 'public.round', 'public.selection',
+        'public.source', 'public.structure', 'public.training_set', 'public.unplaced', 'public.validation',
+        'public.work', 'public.worker'];
     roles CONSTANT text[] := ARRAY['lode_owner', 'lode_worker', 'lode_reader'];
     name text;
 BEGIN
@@ -66,6 +67,7 @@ BEGIN
                 SELECT FROM pg_class WHERE oid = name::regclass AND relowner = 'lode_owner'::regrole);
             EXECUTE format('ALTER TABLE %s OWNER TO lode_owner', name);
         END LOOP;
+        ALTER FUNCTION note_unplaced() OWNER TO lode_owner;
         ALTER DEFAULT PRIVILEGES FOR ROLE lode_owner IN SCHEMA public, analytics
             GRANT SELECT ON TABLES TO lode_worker, lode_reader;
     EXCEPTION WHEN insufficient_privilege OR unique_violation THEN
@@ -88,5 +90,5 @@ BEGIN
     GRANT UPDATE (beat_at, stopped_at) ON public.worker TO lode_worker;
     GRANT UPDATE (state, token, worker_id, lease_until, attempts, run_after, error_class, error)
         ON public.work TO lode_worker;
-    GRANT DELETE ON public.work TO lode_worker;
+    GRANT DELETE ON public.work, public.unplaced TO lode_worker;
 END $$;

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from registry import bulk, queue
 from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure, LeaseLost, MissingExtra
+from registry.hull.level_rows import stored_level
 from registry.hull.levels import Correction, Level
-from registry.hull.store import stored_level
 from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.ingest import NewStructure, crystal_of, source_id, store

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
@@ -50,6 +50,17 @@ class Failed:
 Outcome = Done | Failed
 
 
+@dataclass(frozen=True)
+class Together:
+    """Claims of one batch that are settled in one commit: `write` gets those that are still ours.
+
+    It stores their results, and returns the failures by claim id; all others are done.
+    """
+
+    claims: Sequence[Claim]
+    write: Callable[[Session, Sequence[Claim]], Mapping[int, LabelFailure]]
+
+
 class Daemon(Protocol):
     """One kind of work. `prepare` reads rows in a short session; `work` runs long and holds no connection."""
 
@@ -57,8 +68,8 @@ class Daemon(Protocol):
     batch: int
     lease_seconds: float
 
-    def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
-        """Yield an outcome for every claim as soon as it's there."""
+    def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome | Together]:
+        """Yield an outcome for every claim as soon as it's there, alone or with others."""
         ...
 
 
@@ -146,7 +157,8 @@ class Loop:
         try:
             for outcome in daemon.work(self.engine, claims, heart.check):
                 self._store(outcome)
-                del left[outcome.claim.id]
+                for claim in outcome.claims if isinstance(outcome, Together) else [outcome.claim]:
+                    del left[claim.id]
                 if self._stop.is_set():
                     return
         except LeaseLost as lost:
@@ -166,24 +178,47 @@ class Loop:
             if not self._stop.is_set():
                 self._work(daemon, [claim], heart)
 
-    def _store(self, outcome: Outcome) -> None:
+    def _store(self, outcome: Outcome | Together) -> None:
         try:
             with Session(self.engine) as session, session.begin():
-                _settle(session, outcome)  # first: a late result must not even try to be written
-                outcome.write(session)
+                told = (
+                    _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
+                )
         except LeaseLost as lost:
             log.warning("%s", lost)
             return
-        self.on_outcome(outcome)
+        for one in told:
+            self.on_outcome(one)
 
 
-def _settle(session: Session, outcome: Outcome) -> None:
+def _settled(session: Session, outcome: Outcome | Together) -> list[Outcome]:
+    return _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
+
+
+def _settle(session: Session, outcome: Outcome) -> list[Outcome]:
+    """Settles the claim first: a late result must not even try to be written."""
     if isinstance(outcome, Done):
         queue.finish(session, outcome.claim)
-        return
-    failure = outcome.failure
-    delay = retry_delay(failure.error_class, outcome.claim.attempts)
-    queue.fail(session, outcome.claim, failure.error_class, str(failure), delay)
+    else:
+        failure = outcome.failure
+        delay = retry_delay(failure.error_class, outcome.claim.attempts)
+        queue.fail(session, outcome.claim, failure.error_class, str(failure), delay)
+    outcome.write(session)
+    return [outcome]
+
+
+def _settle_together(session: Session, outcome: Together) -> list[Outcome]:
+    """What became of each claim; those that are no longer ours are left to whoever has them."""
+    held = queue.hold(session, outcome.claims)
+    if len(held) < len(outcome.claims):
+        log.warning("%d of %d rows were taken away meanwhile", len(outcome.claims) - len(held), len(outcome.claims))
+    failures = outcome.write(session, held) if held else {}
+    done = [claim for claim in held if claim.id not in failures]
+    failed = [Failed(claim, failures[claim.id], _nothing) for claim in held if claim.id in failures]
+    queue.finish_held(session, done)
+    for one in failed:
+        _settle(session, one)
+    return [*(Done(claim, _nothing) for claim in done), *failed]
 
 
 def _nothing(_session: Session) -> None:

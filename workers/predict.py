@@ -10,8 +10,8 @@ import numpy as np
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.errors import BadRecord, LevelMismatch, MissingReference
+from registry.hull.entries import LevelEntries
 from registry.hull.geometry import Hull
-from registry.hull.store import LevelEntries
 from registry.identity.composition import Composition
 from workers.candidates.filters import flags, neighbour_pairs
 

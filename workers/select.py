@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.errors import LevelMismatch, NotFound
-from registry.hull.store import level_entries
+from registry.hull.entries import level_entries
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import Level, Model, Selection
 from registry.states import Purpose, Stage

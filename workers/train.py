@@ -19,7 +19,7 @@ from predictors.errors import BadCheckpoint
 from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
 from registry import queue
 from registry.errors import LevelMismatch, NotFound, SettingsError
-from registry.hull.store import level_id
+from registry.hull.level_rows import level_id
 from registry.models import Model, ModelFile, TrainingSet
 from workers.select import named_model
 

@@ -128,7 +128,7 @@ def run_with_daemons(settings: CampaignSettings, level: str, workers: int) -> Ou
     from sqlalchemy.orm import Session
 
     from api.cli.daemons import LocalDaemons
-    from registry.hull.store import level_id
+    from registry.hull.level_rows import level_id
     from registry.settings import load_settings
     from workers.campaign import run_round
 

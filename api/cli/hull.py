@@ -59,14 +59,15 @@ def rebuild(level: str | None) -> None:
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
-    from registry.hull.store import level_id, place
+    from registry.hull.level_rows import level_id
+    from registry.hull.store import place
     from registry.query.materials import the_level
 
     with Session(open_registry()) as session, session.begin():
         name, _ = the_level(session, level)
         placed = place(session, level_id(session, name or DEFAULT_LEVEL))
     click.echo(f"{placed.entries} entries, {placed.changed} states changed, {placed.displaced} displacements")
-    for reason in sorted(set(placed.refused.values())):
+    for reason in sorted({str(reason) for reason in placed.refused.values()}):
         click.echo(f"lode: left out: {reason}", err=True)
 
 

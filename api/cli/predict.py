@@ -74,7 +74,8 @@ def _from_registry(folder: Path | None, name: str | None, level: str) -> tuple[M
 
     from api.cli.database import open_registry
     from predictors.model_files import ModelFiles
-    from registry.hull.store import level_entries, level_id
+    from registry.hull.entries import level_entries
+    from registry.hull.level_rows import level_id
     from workers.select import check_level, named_model, promoted_model
     from workers.train import model_files
 

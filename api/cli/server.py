@@ -23,8 +23,8 @@ def prepare_registry() -> list[str]:
     from api.cli.database import DEFAULT_LEVEL
     from registry.database import check_server, engine_for, ensure_server
     from registry.hull.geometry import warm
+    from registry.hull.level_rows import ensure_level
     from registry.hull.levels import load_level
-    from registry.hull.store import ensure_level
     from registry.schema import upgrade
     from registry.settings import load_settings
     from workers.train import register_shipped

@@ -29,7 +29,7 @@ def generate(family: str, name: str, level: str, max_sites: int, as_json: bool) 
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
-    from registry.hull.store import level_id
+    from registry.hull.level_rows import level_id
     from workers.campaign import CampaignSettings, propose
     from workers.candidates.generation import Settings
 

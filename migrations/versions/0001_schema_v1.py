@@ -116,6 +116,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
     )
     op.create_table(
+        "unplaced",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("calculation_id", sa.BigInteger(), nullable=False, comment="may be gone, or no entry (any more)"),
+        sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_unplaced")),
+    )
+    op.create_table(
         "worker",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("kinds", postgresql.ARRAY(sa.Text()), nullable=False),
@@ -188,6 +195,30 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "placement",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "calculation_ids",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=True,
+            comment="entries that came, went or moved; null: the whole level was solved anew",
+        ),
+        sa.Column(
+            "references",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="of a whole level: element -> eV/atom, what formation energies are against from now on",
+        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint(
+            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placement_whole_says_references")
+        ),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placement_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_placement")),
+    )
+    op.create_index(op.f("ix_placement_level_id_id"), "placement", ["level_id", "id"], unique=False)
+    op.create_table(
         "structure",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("public_id", sa.Text(collation="C"), nullable=False),
@@ -216,10 +247,10 @@ def upgrade() -> None:
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("origin IN ('imported', 'generated', 'relaxed')", name=op.f("ck_structure_origin_known")),
+        sa.CheckConstraint("volume > 0 AND volume < 'infinity'", name=op.f("ck_structure_volume_positive")),
         sa.CheckConstraint("cardinality(lattice) = 9", name=op.f("ck_structure_lattice_3x3")),
         sa.CheckConstraint("nsites = cardinality(species) AND nsites > 0", name=op.f("ck_structure_sites_counted")),
         sa.CheckConstraint("octet_length(coords) = 24 * nsites", name=op.f("ck_structure_coords_match")),
-        sa.CheckConstraint("volume > 0 AND volume < 'infinity'", name=op.f("ck_structure_volume_positive")),
         sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_structure_composition_id")),
         sa.ForeignKeyConstraint(["prototype_id"], ["prototype.id"], name=op.f("fk_structure_prototype_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_structure_source_id")),
@@ -338,17 +369,17 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state IN ('converged', 'failed')", name=op.f("ck_calculation_state_known")),
         sa.CheckConstraint("task IN ('relax', 'static')", name=op.f("ck_calculation_task_known")),
-        sa.CheckConstraint("abs(correction) < 1e6", name=op.f("ck_calculation_correction_finite")),
-        sa.CheckConstraint(
-            "octet_length(forces) > 0 AND octet_length(forces) % 24 = 0", name=op.f("ck_calculation_forces_of_sites")
-        ),
-        sa.CheckConstraint("cardinality(stress) = 6", name=op.f("ck_calculation_stress_voigt")),
-        sa.CheckConstraint("attempt > 0", name=op.f("ck_calculation_attempt_counted")),
         sa.CheckConstraint(
             "(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)",
             name=op.f("ck_calculation_off_hull_says_why"),
         ),
+        sa.CheckConstraint("abs(correction) < 1e6", name=op.f("ck_calculation_correction_finite")),
+        sa.CheckConstraint("attempt > 0", name=op.f("ck_calculation_attempt_counted")),
+        sa.CheckConstraint("cardinality(stress) = 6", name=op.f("ck_calculation_stress_voigt")),
         sa.CheckConstraint("energy = energy AND abs(energy) < 1e6", name=op.f("ck_calculation_energy_finite")),
+        sa.CheckConstraint(
+            "octet_length(forces) > 0 AND octet_length(forces) % 24 = 0", name=op.f("ck_calculation_forces_of_sites")
+        ),
         sa.ForeignKeyConstraint(
             ["final_structure_id"], ["structure.id"], name=op.f("fk_calculation_final_structure_id")
         ),
@@ -640,9 +671,9 @@ def upgrade() -> None:
             comment="volume of the minimum / volume of the structure",
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("stage IN ('single', 'ensemble')", name=op.f("ck_prediction_stage_known")),
         sa.CheckConstraint("abs(formation_energy_per_atom) < 'infinity'", name=op.f("ck_prediction_energy_finite")),
         sa.CheckConstraint("spread >= 0 AND spread < 'infinity'", name=op.f("ck_prediction_spread_positive")),
+        sa.CheckConstraint("stage IN ('single', 'ensemble')", name=op.f("ck_prediction_stage_known")),
         sa.CheckConstraint("cardinality(members) > 0", name=op.f("ck_prediction_members_counted")),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_prediction_model_id")),
         sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_prediction_structure_id")),
@@ -751,8 +782,9 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW analytics.{view}")
     op.execute("DROP SCHEMA analytics")
     op.execute(GRANT_NO_MORE)
-    for view in ("material", "unplaced", "entry", "unlabelled", "unrefined", "unscored"):
+    for view in ("material", "entry", "unlabelled", "unrefined", "unscored"):
         op.execute(f"DROP VIEW {view}")
+    op.execute("DROP FUNCTION note_unplaced CASCADE")
     op.drop_index(op.f("ix_validation_round_id"), table_name="validation")
     op.drop_table("validation")
     op.drop_index(op.f("ix_selection_round_id_purpose_rank"), table_name="selection")
@@ -818,10 +850,13 @@ def downgrade() -> None:
     op.drop_index("ix_structure_generated", table_name="structure", postgresql_where=sa.text("origin = 'generated'"))
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
+    op.drop_index(op.f("ix_placement_level_id_id"), table_name="placement")
+    op.drop_table("placement")
     op.drop_table("import")
     op.drop_table("family")
     op.drop_table("campaign")
     op.drop_table("worker")
+    op.drop_table("unplaced")
     op.drop_table("source")
     op.drop_index(op.f("ix_prototype_spacegroup_number"), table_name="prototype")
     op.drop_table("prototype")

@@ -140,6 +140,19 @@ class LiveHull(Mapping[int, HullResult]):
         places = place(solved, rows)
         return [result(solved, int(row), places, at) for at, row in enumerate(rows)]
 
+    @property
+    def size(self) -> int:
+        """All entries, placed or not."""
+        return len(self._rows)
+
+    def holds(self, key: int) -> bool:
+        """Whether there is such an entry, placed or not."""
+        return key in self._rows
+
+    def is_element(self, key: int) -> bool:
+        """Whether it is of one element. Raises KeyError."""
+        return int(self._phases["sizes"][self._entries["of_entry"][self._rows[key]]]) == 1
+
     def is_placed(self, key: int) -> bool:
         """Whether its system has an entry of every element. Raises KeyError."""
         system = self._phases["system"][self._entries["of_entry"][self._rows[key]]]

@@ -25,6 +25,7 @@ SMALLEST_SHARE = 1e-9
 class HullResult:
     """Where one entry lies. Energies in eV/atom.
 
+    energy: the entry's own, against the fixed references it came with
     formation_energy_per_atom: against the lowest entry of each element in this hull
     e_above_hull: >= 0, to the hull that includes the entry
     decomposition_energy: minus the hull of all other entries, polymorphs included; negative: stable, by how much;
@@ -38,6 +39,7 @@ class HullResult:
     """
 
     key: Key
+    energy: float
     formation_energy_per_atom: float
     e_above_hull: float
     decomposition_energy: float | None
@@ -120,6 +122,7 @@ def result(solved: Solved, row: int, places: Places, at: int) -> HullResult:
     on_hull = solved.stable[phase]
     return HullResult(
         key=solved.key(row),
+        energy=float(solved.energies[row]),
         formation_energy_per_atom=float(places.formation_energies[at]),
         e_above_hull=float(places.e_above_hull[at]),
         decomposition_energy=None if np.isnan(decomposition_energy) else decomposition_energy,

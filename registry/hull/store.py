@@ -1,274 +1,212 @@
-"""Hull states in the system of record: read the entries of a level, solve, write what changed with its validity."""
+"""Placing: hull states of the system of record, brought up to date in one transaction.
+
+`place` solves a level anew. `KeptHulls` keeps hulls in memory and solves again only what a batch of entries reaches.
+Both give the same states to the last bit. Whoever places a level holds its lock until the end of the transaction.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry import bulk, queue
-from registry.errors import BadEntry, HullError, MissingReference, NotFound
-from registry.hull.geometry import Hull, HullResult, compute_hull
-from registry.hull.levels import Level
-from registry.hull.phases import ENERGY_LIMIT, Entry, energy_complaint
-from registry.identity.composition import ATOMIC_NUMBERS, element_bits
-from registry.models import HullEvent, HullState
-from registry.models import Level as LevelRow
+from registry import queue
+from registry.errors import HullError, MissingReference
+from registry.hull.entries import References, amounts_of, fixed_of, level_entries, these_entries
+from registry.hull.geometry import Entry, EntryTable
+from registry.hull.incremental import LiveHull
+from registry.hull.states import State, current_states, formulas_of, state_of, write_states
+from registry.models import Placement
+from registry.states import ErrorClass
 
-SAME = 1e-9  # eV/atom: a state that moved by less has not changed
 PLACE_LOCK = 0x68756C6C  # "hull"
 
-ENTRIES = """
-SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, elements, amounts
-FROM entry JOIN composition ON composition.id = entry.composition_id
-WHERE level_id = :level"""
+MANY = 5_000
+"""Entries to place, from which on a level is rather solved anew if they are also more than a tenth of it."""
 
-SEARCHED_BY = """
-SELECT calculation.id AS calculation_id, initial.id AS structure_id, initial.composition_id, initial.chemsys,
-       composition.nelements, coalesce(final.prototype_id, initial.prototype_id) AS prototype_id
-FROM calculation
-JOIN structure AS initial ON initial.id = calculation.initial_structure_id
-JOIN composition ON composition.id = initial.composition_id
-JOIN structure AS final ON final.id = calculation.final_structure_id
-WHERE calculation.id = ANY(:ids)"""
-BATCH = 10_000
+PLACED = """
+SELECT hull_state.calculation_id, formation_energy_per_atom, elements, amounts
+FROM hull_state JOIN composition ON composition.id = hull_state.composition_id
+WHERE level_id = :level AND valid_to IS NULL"""
+PLACED_THESE = PLACED + " AND calculation_id = ANY(:ids)"
+
+WAITING = """
+SELECT (SELECT count(*) FROM (SELECT FROM unplaced WHERE level_id = :level LIMIT :limit) AS noted)
+     + (SELECT count(*) FROM (SELECT FROM work WHERE kind = 'place' AND state = 'waiting' AND target_id = :level
+                              LIMIT :limit) AS known)"""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """What one placing did."""
+    """What one placing did. refused: calculation id -> why no hull may hold it, of those that were asked for."""
 
     entries: int
     changed: int
     displaced: int
-    refused: dict[int, str]
+    refused: Mapping[int, HullError]
 
 
 @dataclass(frozen=True)
-class LevelEntries:
-    """Entries of one level by calculation id; elemental references stand in as entries -Z at 0 eV/atom."""
+class Kept:
+    """A hull in memory. seen: the last placing of its level that it holds."""
 
-    level: str
-    entries: tuple[Entry, ...]
-    formulas: Mapping[int, str]
-    formation_energies: Mapping[int, float]
-
-
-def ensure_level(session: Session, level: Level) -> int:
-    """The id of a shipped level in this registry, made where it is missing."""
-    values = {
-        "name": level.name,
-        "engine": level.engine,
-        "functional": level.functional,
-        "correction_scheme": level.correction_scheme,
-        "settings": dict(level.settings),
-        "references": dict(level.references),
-        "tabulated": list(level.tabulated),
-        "note": level.note,
-        "settings_hash": level.settings_hash,
-    }
-    session.execute(insert(LevelRow).values(**values).on_conflict_do_nothing())
-    return level_id(session, level.name)
+    hull: LiveHull
+    references: References
+    seen: int
 
 
-def stored_level(session: Session, level_id: int) -> Level:
-    """A level as this registry has it."""
-    row = session.get_one(LevelRow, level_id)
-    return Level(
-        name=row.name,
-        engine=row.engine,
-        functional=row.functional,
-        correction_scheme=row.correction_scheme,
-        settings=row.settings,
-        references={str(element): float(str(energy)) for element, energy in row.references.items()},
-        tabulated=tuple(row.tabulated),
-        note=row.note,
-    )
+@dataclass
+class KeptHulls:
+    """The hulls of levels, from one placing to the next. What others placed meanwhile is taken over first."""
 
+    _kept: dict[int, Kept] = field(default_factory=dict)
 
-def level_id(session: Session, name: str) -> int:
-    """Raises NotFound naming the levels that this registry holds."""
-    found = session.scalar(sa.select(LevelRow.id).where(LevelRow.name == name))
-    if found is None:
-        known = ", ".join(session.scalars(sa.select(LevelRow.name).order_by(LevelRow.name))) or "none yet"
-        raise NotFound(f"no level '{name}' in this registry (there are: {known})")
-    return found
+    def place(self, session: Session, level_id: int, calculation_ids: Sequence[int]) -> Placed:
+        """Bring the hull states of a level up to date with these calculations. Commit is the caller's.
 
+        If the transaction is rolled back, the hull is read again at the next placing.
+        """
+        _lock(session, level_id)
+        kept = self._current(session, level_id)
+        rows = {row.calculation_id: row for row in these_entries(session, level_id, calculation_ids)}
+        if _is_much(session, level_id, kept.hull.size) or _references_move(kept, calculation_ids, rows):
+            kept, placed = _place_all(session, level_id)
+        else:
+            kept, placed = _place_these(session, level_id, kept, calculation_ids, rows)
+        self._kept[level_id] = kept
+        asked = set(calculation_ids)
+        return replace(placed, refused={key: error for key, error in placed.refused.items() if key in asked})
 
-def level_entries(session: Session, level_id: int) -> LevelEntries:
-    """All entries of a level that may stand on its hull.
-
-    Energies are formation energies: against the level's fixed references or, at a level that has none, against the
-    lowest entry of each element (`formation_energies` is empty then, since a lower element may come). Where an element
-    has no entry either, the hull refuses its systems. Energies that no hull may hold are left out.
-    """
-    references = _references(session, level_id)
-    rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
-    known = [row for row in rows if not references or set(row.elements) <= references.keys()]
-    offsets = references or _lowest_elements(known)
-    usable = [row for row in known if abs(_formation_energy(row, offsets)) <= ENERGY_LIMIT]
-    formulas = {row.calculation_id: row.reduced_formula for row in usable}
-    formulas |= {-ATOMIC_NUMBERS[element]: element for element in references}
-    entries = [_entry(row, offsets) for row in usable] + [_reference(element) for element in references]
-    energies = {int(entry.key): entry.formation_energy for entry in entries} if references else {}
-    name = session.get_one(LevelRow, level_id).name
-    return LevelEntries(name, tuple(entries), formulas, energies)
-
-
-def current_hull(session: Session, level_id: int) -> Hull:
-    """The hull of a level as of now, to hold candidates against."""
-    return Hull(level_entries(session, level_id).entries)
+    def _current(self, session: Session, level_id: int) -> Kept:
+        """The hull as the states of the database say. It is kept again when the placing has gone well."""
+        kept = self._kept.pop(level_id, None)
+        caught_up = None if kept is None else _caught_up(session, level_id, kept)
+        return _read(session, level_id) if caught_up is None else caught_up
 
 
 def place(session: Session, level_id: int) -> Placed:
-    """Bring every hull state of the level up to date; two callers take turns. Commit is the caller's."""
+    """Solve the whole level anew and store what changed; two callers take turns. Commit is the caller's."""
+    _lock(session, level_id)
+    return _place_all(session, level_id)[1]
+
+
+def error_class(error: HullError) -> ErrorClass:
+    return ErrorClass.MISSING_REFERENCE if isinstance(error, MissingReference) else ErrorClass.UNPHYSICAL_ENERGY
+
+
+def _lock(session: Session, level_id: int) -> None:
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(PLACE_LOCK, level_id)))
-    known = level_entries(session, level_id)
-    solution = compute_hull(known.entries)
-    old = _current_states(session, level_id)
-    new = {key: _values(solution[key], known) for key in solution if isinstance(key, int) and key > 0}
-    changed = [key for key, values in new.items() if key not in old or _moved(old[key], values)]
-    _replace(session, level_id, changed, [key for key in old if key not in new], new)
-    events = _displacements(level_id, old, new)
-    if events:
-        session.execute(sa.insert(HullEvent), events)
-    queue.run(session.connection(), "forget_placed", {"level_id": level_id})
-    refused = {key: str(error) for key, error in solution.refused.items() if isinstance(key, int)}
-    return Placed(len(new), len(changed), len(events), refused)
 
 
-def unplaceable(session: Session, level_id: int, calculation_ids: Sequence[int]) -> dict[int, HullError]:
-    """Which of these no hull can hold, and why: an element without reference, or an energy that is no energy."""
-    query = sa.text(ENTRIES + " AND (nelements = 1 OR calculation_id = ANY(:ids))")
-    rows = session.execute(query, {"level": level_id, "ids": list(calculation_ids)}).all()
-    offsets = _references(session, level_id) or _lowest_elements(rows)
-    asked = [row for row in rows if row.calculation_id in set(calculation_ids)]
-    complaints = {row.calculation_id: _complaint(row, offsets) for row in asked}
-    return {key: complaint for key, complaint in complaints.items() if complaint is not None}
+# One batch.
 
 
-def _complaint(row: Any, offsets: Mapping[str, float]) -> HullError | None:
-    if missing := sorted(set(row.elements) - offsets.keys()):
-        return MissingReference(missing)
-    energy = _formation_energy(row, offsets)
-    return None if abs(energy) <= ENERGY_LIMIT else BadEntry(energy_complaint(row.calculation_id, energy))
-
-
-def _references(session: Session, level_id: int) -> dict[str, float]:
-    references = session.get_one(LevelRow, level_id).references
-    return {str(element): float(str(energy)) for element, energy in references.items()}
-
-
-def _lowest_elements(rows: Sequence[Any]) -> dict[str, float]:
-    """Element -> eV/atom of its lowest entry."""
-    elemental = sorted((row for row in rows if len(row.elements) == 1), key=lambda row: -row.energy)
-    return {row.elements[0]: row.energy for row in elemental}
-
-
-def _entry(row: Any, offsets: Mapping[str, float]) -> Entry:
-    amounts = {ATOMIC_NUMBERS[element]: count for element, count in zip(row.elements, row.amounts, strict=True)}
-    return Entry(row.calculation_id, amounts, _formation_energy(row, offsets))
-
-
-def _formation_energy(row: Any, offsets: Mapping[str, float]) -> float:
-    """eV/atom; an element without offset counts as it is."""
-    elements = sum(offsets.get(e, 0.0) * count for e, count in zip(row.elements, row.amounts, strict=True))
-    return float(row.energy - elements / sum(row.amounts))
-
-
-def _reference(element: str) -> Entry:
-    number = ATOMIC_NUMBERS[element]
-    return Entry(-number, {number: 1}, 0.0)
-
-
-def _values(result: HullResult, known: LevelEntries) -> dict[str, Any]:
-    fixed = known.formation_energies.get(int(result.key))
-    return {
-        "formation_energy_per_atom": result.formation_energy_per_atom if fixed is None else fixed,
-        "e_above_hull": max(result.e_above_hull, 0.0),
-        "decomposition_energy": result.decomposition_energy,
-        "phase_separation_energy": result.phase_separation_energy,
-        "is_stable": result.is_stable,
-        "decomposition": [_share(int(key), share, known.formulas) for key, share in result.decomposition],
-    }
-
-
-def _share(key: int, amount: float, formulas: Mapping[int, str]) -> dict[str, object]:
-    return {"calculation_id": key if key > 0 else None, "reduced_formula": formulas[key], "amount": amount}
-
-
-def _current_states(session: Session, level_id: int) -> dict[int, dict[str, Any]]:
-    query = sa.select(HullState).where(HullState.level_id == level_id, HullState.valid_to.is_(None))
-    names = ("formation_energy_per_atom", "e_above_hull", "decomposition_energy", "phase_separation_energy")
-    columns = (*names, "is_stable", "decomposition")
-    return {row.calculation_id: {name: getattr(row, name) for name in columns} for row in session.scalars(query)}
-
-
-def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    names = ("formation_energy_per_atom", "e_above_hull", "decomposition_energy", "phase_separation_energy")
-    return (
-        old["is_stable"] != new["is_stable"]
-        or any(_differ(old[name], new[name]) for name in names)
-        or _phases(old) != _phases(new)
+def _place_these(
+    session: Session, level_id: int, kept: Kept, calculation_ids: Sequence[int], rows: Mapping[int, Any]
+) -> tuple[Kept, Placed]:
+    complaints = {key: kept.references.complaint(row) for key, row in rows.items()}
+    refused = {key: complaint for key, complaint in complaints.items() if complaint is not None}
+    arrived = [kept.references.entry(row) for key, row in rows.items() if key not in refused]
+    coming = {int(entry.key) for entry in arrived}
+    gone = [key for key in dict.fromkeys(calculation_ids) if key not in coming and kept.hull.holds(key)]
+    moved = [key for key in kept.hull.update(arrived, gone) if key > 0]
+    changes = write_states(
+        session, level_id, current_states(session, level_id, [*moved, *gone]), _states(session, kept, moved)
     )
+    now = Kept(kept.hull, kept.references, _noted(session, level_id, calculation_ids=list(calculation_ids)))
+    return now, Placed(_entries_in(now), changes.changed, changes.displaced, refused)
 
 
-def _differ(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is not other
-    return abs(one - other) > SAME
+def _entries_in(kept: Kept) -> int:
+    return kept.hull.size - len(kept.references.stand_ins())
 
 
-def _phases(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return sorted((str(share["calculation_id"]), str(share["reduced_formula"])) for share in values["decomposition"])
+def _states(session: Session, kept: Kept, keys: Sequence[int]) -> dict[int, State]:
+    results = kept.hull.results(keys)
+    formulas = formulas_of(session, results)
+    return {int(result.key): state_of(result, formulas) for result in results}
 
 
-def _replace(
-    session: Session,
-    level_id: int,
-    keys: Sequence[int],
-    gone: Sequence[int],
-    values: Mapping[int, Mapping[str, Any]],
-) -> None:
-    """Close the states of `keys` and `gone` (taken off the hull), and open those of `keys`, at one moment."""
-    if not keys and not gone:
-        return
-    now = session.scalar(sa.select(sa.func.clock_timestamp()))
-    current = sa.update(HullState).where(HullState.calculation_id.in_([*keys, *gone]), HullState.valid_to.is_(None))
-    session.execute(current.values(valid_to=now))
-    rows = [{"level_id": level_id, "calculation_id": key, "valid_from": now, **values[key]} for key in keys]
-    for first in range(0, len(rows), BATCH):
-        batch = rows[first : first + BATCH]
-        searched = _searched_by(session, [row["calculation_id"] for row in batch])
-        bulk.copy(session, HullState, [{**row, **searched[row["calculation_id"]]} for row in batch])
+def _is_much(session: Session, level_id: int, held: int) -> bool:
+    waiting = session.scalar(sa.text(WAITING), {"level": level_id, "limit": max(MANY, held // 10)})
+    return int(waiting or 0) >= max(MANY, held // 10)
 
 
-def _searched_by(session: Session, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """What of the crystals the hull is searched by, by calculation."""
-    rows = session.execute(sa.text(SEARCHED_BY), {"ids": list(keys)}).mappings()
-    return {row["calculation_id"]: {**row, **_elements_of(row["chemsys"])} for row in rows}
+def _references_move(kept: Kept, calculation_ids: Sequence[int], rows: Mapping[int, Any]) -> bool:
+    """Whether formation energies are against other elements with these: all of them are other energies then."""
+    if kept.references.fixed:
+        return False
+    elements = (key for key in calculation_ids if kept.hull.holds(key) and kept.hull.is_element(key))
+    return any(kept.references.moves(row) for row in rows.values()) or any(True for _ in elements)
 
 
-def _elements_of(chemsys: str) -> dict[str, int]:
-    light, heavy = element_bits(chemsys.split("-"))
-    return {"light_elements": light, "heavy_elements": heavy}
+def _noted(session: Session, level_id: int, **what: Any) -> int:
+    row = Placement(level_id=level_id, **what)
+    session.add(row)
+    session.flush()
+    return row.id
 
 
-def _displacements(
-    level_id: int, old: Mapping[int, Mapping[str, Any]], new: Mapping[int, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """An entry that was stable and is so no more was displaced by those of its decomposition that are new there."""
-    events = []
-    for key, values in new.items():
-        if key not in old or not old[key]["is_stable"] or values["is_stable"]:
-            continue
-        for share in values["decomposition"]:
-            phase = share["calculation_id"]
-            if phase is not None and not (phase in old and old[phase]["is_stable"]):
-                fell = {"displaced_calculation_id": key, "fell_by": values["e_above_hull"]}
-                events.append({"level_id": level_id, "calculation_id": phase, **fell})
-    return events
+# The hull in memory, as the states of the database say.
+
+
+def _read(session: Session, level_id: int) -> Kept:
+    references = fixed_of(session, level_id) or _last_references(session, level_id)
+    rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
+    last = sa.select(sa.func.coalesce(sa.func.max(Placement.id), 0)).where(Placement.level_id == level_id)
+    hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))
+    return Kept(hull, references, session.execute(last).scalar_one())
+
+
+def _last_references(session: Session, level_id: int) -> References:
+    """The elements as they were when the level was last solved anew; entries that moved since are work to do."""
+    query = sa.select(Placement.references).where(Placement.level_id == level_id, Placement.references.is_not(None))
+    energies = session.scalars(query.order_by(Placement.id.desc()).limit(1)).first() or {}
+    return References({element: float(str(energy)) for element, energy in energies.items()}, fixed=False)
+
+
+def _caught_up(session: Session, level_id: int, kept: Kept) -> Kept | None:
+    """With what others placed since. None where all was solved anew, or our last placing was rolled back."""
+    since = sa.select(Placement).where(Placement.level_id == level_id, Placement.id >= kept.seen).order_by(Placement.id)
+    placings = session.scalars(since).all()
+    if not placings:
+        return kept if kept.seen == 0 else None
+    if (kept.seen and placings[0].id != kept.seen) or any(one.calculation_ids is None for one in placings[1:]):
+        return None
+    ids = sorted({key for one in placings[1:] for key in one.calculation_ids or ()})
+    if ids:
+        rows = session.execute(sa.text(PLACED_THESE), {"level": level_id, "ids": ids}).all()
+        present = {row.calculation_id for row in rows}
+        kept.hull.update(map(_placed_entry, rows), [key for key in ids if key not in present and kept.hull.holds(key)])
+    return Kept(kept.hull, kept.references, placings[-1].id)
+
+
+def _placed_entry(row: Any) -> Entry:
+    return Entry(row.calculation_id, amounts_of(row), row.formation_energy_per_atom)
+
+
+# The whole level.
+
+
+def _place_all(session: Session, level_id: int) -> tuple[Kept, Placed]:
+    queue.run(session.connection(), "forget_level", {"level_id": level_id})
+    known = level_entries(session, level_id)
+    hull = LiveHull(EntryTable.of(known.entries))
+    keys = [key for key in hull if key > 0]
+    new = {int(result.key): state_of(result, known.formulas) for result in hull.results(keys)}
+    changes = write_states(session, level_id, current_states(session, level_id), new)
+    _bury(session, level_id, known.refused)
+    kept = Kept(hull, known.references, _noted(session, level_id, references=dict(known.references.energies)))
+    return kept, Placed(len(new), changes.changed, changes.displaced, known.refused)
+
+
+def _bury(session: Session, level_id: int, refused: Mapping[int, HullError]) -> None:
+    """Work that can't be done says why; rows that a worker holds are its own to settle."""
+    rows = [
+        {"calculation_id": key, "level_id": level_id, "error_class": error_class(error).value, "error": str(error)}
+        for key, error in refused.items()
+    ]
+    queue.run_many(session.connection(), "bury_place", rows)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from registry.models import Base
 
 BATCH = 5_000
-STAY_BEHIND = frozenset({"hull_event", "hull_state", "work", "worker"})
+STAY_BEHIND = frozenset({"hull_event", "hull_state", "placement", "unplaced", "work", "worker"})
 """Claims belong to their registry, and where entries stand on the hull is derived: `lode place`."""
 
 

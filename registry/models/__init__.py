@@ -3,7 +3,7 @@
 from registry.models.base import Base
 from registry.models.calculation import Calculation, Frame, Level
 from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
-from registry.models.hull import HullEvent, HullState
+from registry.models.hull import HullEvent, HullState, Placement, Unplaced
 from registry.models.material import (
     Composition,
     Duplicate,
@@ -38,6 +38,7 @@ __all__ = [
     "Lineage",
     "Model",
     "ModelFile",
+    "Placement",
     "Prediction",
     "Property",
     "Prototype",
@@ -46,6 +47,7 @@ __all__ = [
     "Source",
     "Structure",
     "TrainingSet",
+    "Unplaced",
     "Validation",
     "Work",
     "Worker",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, text
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.base import Base, Id, Moment, Now, SymbolText
+from registry.models.base import Base, Id, Json, Moment, Now, SymbolText
 
 Floating = DOUBLE_PRECISION
 CURRENT = text("valid_to IS NULL")
@@ -86,4 +86,37 @@ class HullEvent(Base):
     calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
     displaced_calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
     fell_by: Mapped[float] = mapped_column(Floating, comment="eV/atom")
+    at: Mapped[Now]
+
+
+class Unplaced(Base):
+    """An entry that came, went or moved since the hull of its level was looked at, noted by a trigger on calculation.
+
+    Rows turn into claims of kind place; the hull as of now is that of all entries once both are gone.
+    """
+
+    __tablename__ = "unplaced"
+
+    id: Mapped[Id]
+    calculation_id: Mapped[int] = mapped_column(comment="may be gone, or no entry (any more)")
+    level_id: Mapped[int]
+
+
+class Placement(Base):
+    """One bringing up to date of a level's hull states; from these, hulls kept in memory catch up."""
+
+    __tablename__ = "placement"
+    __table_args__ = (
+        CheckConstraint('(calculation_ids IS NULL) = ("references" IS NOT NULL)', name="whole_says_references"),
+        Index(None, "level_id", "id"),
+    )
+
+    id: Mapped[Id]
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    calculation_ids: Mapped[list[int] | None] = mapped_column(
+        ARRAY(BigInteger), comment="entries that came, went or moved; null: the whole level was solved anew"
+    )
+    references: Mapped[Json | None] = mapped_column(
+        comment="of a whole level: element -> eV/atom, what formation energies are against from now on"
+    )
     at: Mapped[Now]

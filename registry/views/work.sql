@@ -47,15 +47,26 @@ FROM calculation
 JOIN structure ON structure.id = calculation.final_structure_id
 WHERE calculation.state = 'converged' AND calculation.off_hull IS NULL;
 
-CREATE VIEW unplaced AS
-SELECT entry.calculation_id AS subject_id, entry.level_id AS target_id, 0 AS priority
-FROM entry
-WHERE NOT EXISTS (
-    SELECT FROM hull_state
-    WHERE hull_state.structure_id = entry.initial_structure_id AND hull_state.level_id = entry.level_id)
-  AND NOT EXISTS (
-    SELECT FROM work
-    WHERE work.kind = 'place' AND work.subject_id = entry.calculation_id AND work.target_id = entry.level_id);
+-- An entry that comes, goes or moves is noted for the hull of its level, whoever writes the row.
+CREATE FUNCTION note_unplaced() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO unplaced (calculation_id, level_id)
+        SELECT id, level_id FROM came WHERE state = 'converged' AND off_hull IS NULL;
+    ELSE
+        INSERT INTO unplaced (calculation_id, level_id)
+        SELECT id, came.level_id
+        FROM came JOIN went USING (id)
+        WHERE (came.state, came.off_hull, came.energy, came.correction, came.final_structure_id)
+            IS DISTINCT FROM (went.state, went.off_hull, went.energy, went.correction, went.final_structure_id);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER note_came AFTER INSERT ON calculation
+REFERENCING NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION note_unplaced();
+CREATE TRIGGER note_moved AFTER UPDATE ON calculation
+REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION note_unplaced();
 
 -- One row for each crystal that was imported or proposed and, where it has been labelled, its place at that level.
 CREATE VIEW material AS
@@ -82,7 +93,6 @@ WHERE structure.origin <> 'relaxed';
 COMMENT ON VIEW unscored IS 'Candidates that the promoted model of a level has not scored: structure, model, priority';
 COMMENT ON VIEW unrefined IS 'Picked candidates that the whole ensemble has not looked at: structure, model, priority';
 COMMENT ON VIEW unlabelled IS 'Picked crystals without a label at the level: structure, level, priority';
-COMMENT ON VIEW unplaced IS 'Entries without any place on the hull: calculation, level, priority';
 
 COMMENT ON VIEW entry IS 'Energies that may stand on the hull of their level: converged, and nothing speaks against it';
 COMMENT ON COLUMN entry.calculation_id IS 'the calculation';

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
-from registry.hull.store import ensure_level
+from registry.hull.level_rows import ensure_level
 from registry.models import Calculation, Selection, Work, Worker
 from registry.states import CalculationState, WorkState
 from tests import factories as make

@@ -18,9 +18,10 @@ pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
 from api.cli.campaign import REPORT
 from registry.database import engine_for
+from registry.hull.entries import level_entries
 from registry.hull.geometry import compute_hull
+from registry.hull.level_rows import ensure_level
 from registry.hull.levels import Level
-from registry.hull.store import ensure_level, level_entries
 from registry.importers.prototypes import CITATION, SOURCE, read_prototypes
 from registry.importers.record import ImportedRecord
 from registry.imports import Importer

@@ -65,6 +65,8 @@ def fill_every_table(session: Session) -> None:
     assert turn is not None
     for row in (
         models.Import(name="file", sha256="0" * 64, level_id=None, records=1, counts={"read": 1}, complaints=[]),
+        models.Unplaced(level_id=label.level_id, calculation_id=label.id),
+        models.Placement(level_id=label.level_id, calculation_ids=[label.id]),
         models.ModelFile(model_id=told.model.id, name="model.json", content=b"{}"),
         models.Validation(round_id=turn.id, name="textbook", summary={}, rows=[{"formula": "NaCl"}]),
         models.Frame(

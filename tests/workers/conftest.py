@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from registry.hull.store import ensure_level
+from registry.hull.level_rows import ensure_level
 from tests.workers.models import save_tiny_model
 from tests.workers.standin import standin_level
 

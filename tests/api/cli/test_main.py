@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from api.cli.main import COMMANDS, cli, main
 from registry.database import engine_for
-from registry.hull.store import ensure_level, place
+from registry.hull.level_rows import ensure_level
+from registry.hull.store import place
 from tests import factories as make
 from tests.conftest import NewDatabase
 from tests.registry.accounts import account

@@ -10,15 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from registry.errors import NotFound
-from registry.hull.store import (
-    current_hull,
-    ensure_level,
-    level_entries,
-    level_id,
-    place,
-    stored_level,
-    unplaceable,
-)
+from registry.hull.entries import current_hull, level_entries
+from registry.hull.level_rows import ensure_level, level_id, stored_level
+from registry.hull.store import place
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import Calculation, HullEvent, HullState, Level, Prototype, Structure
 from registry.query.values import formula_amounts
@@ -150,18 +144,19 @@ def test_the_database_refuses_two_present_states(session: Session, level: Level)
 
 def test_an_element_without_reference_keeps_its_compounds_off(session: Session, level: Level):
     strange = entry(session, "LiCl", -3.0, level)
-    assert "no reference energy for Li" in str(unplaceable(session, level.id, [strange.id])[strange.id])
-    assert place(session, level.id).entries == 0
+    placed = place(session, level.id)
+    assert placed.entries == 0
+    assert "no reference energy for Li" in str(placed.refused[strange.id])
 
 
 def test_without_fixed_references_the_lowest_elements_are_taken(session: Session):
     level = make.level(session, "imported")
     sodium = [make.calculation(session, make.structure(session, "Na"), level, energy=energy) for energy in (-1.0, -1.3)]
     salt = make.calculation(session, make.structure(session, "NaCl"), level, energy=-7.0)
-    assert "no reference energy for Cl" in str(unplaceable(session, level.id, [salt.id])[salt.id])
-    assert list(place(session, level.id).refused) == [salt.id]
+    refused = place(session, level.id).refused
+    assert list(refused) == [salt.id]
+    assert "no reference energy for Cl" in str(refused[salt.id])
     make.calculation(session, make.structure(session, "Cl"), level, energy=-1.7)
-    assert unplaceable(session, level.id, [salt.id]) == {}
     assert place(session, level.id).refused == {}
     assert current(session, salt).formation_energy_per_atom == pytest.approx(-2.0)
     assert current(session, sodium[0]).e_above_hull == pytest.approx(0.3)
