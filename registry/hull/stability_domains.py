@@ -5,8 +5,8 @@ E_p its formation energy (eV/atom), phase p is stable where
 
     sum_e x_pe mu_e = E_p    and    sum_e x_qe mu_e <= E_q    for all phases q, elements included (so mu_e <= 0).
 
-Vertices of these domains are facets of the convex hull of (x, E), by duality (Todd et al., J. Am. Chem. Soc. 143, 15185,
-2021); qhull finds the facets, a linear system of the phases on each gives the potentials exactly.
+Vertices of these domains are facets of the convex hull of (x, E), by duality (Todd et al., J. Am. Chem. Soc. 143,
+15185, 2021); qhull finds the facets, a linear system of the phases on each gives the potentials exactly.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ MOST_ELEMENTS = 6
 
 ON_FACET = 1e-7
 """eV/atom: a phase no higher than this above a facet takes part in it."""
+
+NOISE = 1e-13
+"""eV/atom: what is left of a zero, which an element's own potential mostly is."""
 
 UPPER = 1e-9
 """Facets whose unit normal points down by less than this are walls of the composition simplex, or its lid."""
@@ -130,5 +133,6 @@ def _on(potentials: Floats, fractions: Floats, energies: Floats) -> Flags:
 def _solved(on: Flags, fractions: Floats, energies: Floats) -> Floats | None:
     """(k,) potentials of the phases on one facet; None if they don't span the system, or another lies below them."""
     potentials, _, rank, _ = np.linalg.lstsq(fractions[on], energies[on])
-    solved = rank == fractions.shape[1] and np.all(fractions @ potentials <= energies + ON_FACET)
-    return potentials if solved else None
+    if rank < fractions.shape[1] or np.any(fractions @ potentials > energies + ON_FACET):
+        return None
+    return np.where(np.abs(potentials) < NOISE, 0.0, potentials)
