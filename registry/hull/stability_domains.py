@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from registry.errors import HullError
 from registry.hull.geometry import HullSolution
 from registry.hull.phases import Flags, Floats, Ints, Key
 from registry.hull.results import missing_reference
 
-MOST_ELEMENTS = 6
+MOST_ELEMENTS = 7
 """Facets multiply with each element: beyond, qhull takes too long."""
 
 ON_FACET = 1e-7
@@ -115,6 +114,8 @@ def _vertices(fractions: Floats, energies: Floats) -> tuple[Floats, Flags]:
 
 def _facets(fractions: Floats, energies: Floats) -> Floats:
     """(f, k) potentials of the lower facets, to qhull's own precision."""
+    from scipy.spatial import ConvexHull
+
     k = fractions.shape[1]
     if k == 1:
         return energies[None, :1]

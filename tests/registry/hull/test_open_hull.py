@@ -93,12 +93,12 @@ def assert_as_pymatgen(rows: list[Entry], potentials: dict[int, float]) -> None:
     absolute = {Element.from_Z(z): value + lowest[z] for z, value in potentials.items()}
     diagram = GrandPotentialPhaseDiagram([pd_entry(row) for row in rows], absolute)
     assert len(diagram.all_entries) == len(hull.places)
+    places, by_name = {str(key): place for key, place in hull.places.items()}, {str(row.key): row for row in rows}
     for entry in diagram.all_entries:
-        key = entry.original_entry.name
-        place = next(place for one, place in hull.places.items() if str(one) == key)
+        place = places[entry.original_entry.name]
         assert place.e_above_hull == pytest.approx(diagram.get_e_above_hull(entry), abs=EXACT)
         assert place.is_stable == (entry in diagram.stable_entries)
-        assert_balanced(entry, place.decomposition, place.taken_up, {str(row.key): row for row in rows})
+        assert_balanced(entry, place.decomposition, place.taken_up, by_name)
 
 
 def assert_balanced(
