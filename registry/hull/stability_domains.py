@@ -6,7 +6,8 @@ E_p its formation energy (eV/atom), phase p is stable where
     sum_e x_pe mu_e = E_p    and    sum_e x_qe mu_e <= E_q    for all phases q, elements included (so mu_e <= 0).
 
 Vertices of these domains are facets of the convex hull of (x, E), by duality (Todd et al., J. Am. Chem. Soc. 143,
-15185, 2021); qhull finds the facets, a linear system of the phases on each gives the potentials exactly.
+15185, 2021); qhull finds the facets, and the phases on each give its potentials by a linear system, to rounding where
+phases tie exactly or not at all, else to ON_FACET.
 """
 
 from __future__ import annotations

@@ -115,6 +115,23 @@ def test_five_to_seven_elements_obey_the_definition(seed: int, size: int) -> Non
     for key in range(1000, 1040):
         held = rng.choice(numbers, size=rng.integers(2, 5), replace=False)
         rows.append(Entry(key, {int(number): int(rng.integers(1, 4)) for number in held}, float(rng.uniform(-2, 0))))
+    assert_obeys_the_definition(rows, numbers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_ties_obey_the_definition(seed: int, size: int) -> None:
+    """Coarse energies, among them compounds exactly on the plane of the elements, and compositions that come twice."""
+    numbers, rng = [3, 8, 26, 64][:size], np.random.default_rng(seed)
+    rows = [Entry(number, {number: 1}, 0.0) for number in numbers]
+    for key in range(1000, 1000 + int(rng.integers(0, 25))):
+        held = rng.choice(numbers, size=rng.integers(1, size + 1), replace=False)
+        rows.append(Entry(key, {int(one): int(rng.integers(1, 4)) for one in held}, int(rng.integers(-8, 3)) / 4))
+    assert_obeys_the_definition(rows, numbers)
+
+
+def assert_obeys_the_definition(rows: list[Entry], numbers: list[int]) -> None:
+    """Every stable phase has a domain, at whose vertices its potentials add up to its energy and undercut no other."""
     solution = compute_hull(rows)
     domains = stability_domains(solution, numbers)
     assert set(domains) == {row.key for row in rows if solution[row.key].is_stable}
@@ -124,6 +141,7 @@ def test_five_to_seven_elements_obey_the_definition(seed: int, size: int) -> Non
         for domain in domains.values():
             assert (domain.vertices @ share <= energy + 1e-9).all()
         if row.key in domains:
+            assert len(domains[row.key].vertices) > 0
             assert domains[row.key].vertices @ share == pytest.approx(energy, abs=1e-9)
 
 
