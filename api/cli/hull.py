@@ -1,4 +1,4 @@
-"""lode hull show | plot | rebuild."""
+"""lode hull show | plot | rebuild | ranges | open."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import click
 
 from api.cli.database import open_registry, questions
+from api.cli.hull_analysis import open_, ranges, with_reaction_energies
 from api.cli.output import as_json, print_json, print_table
 
 
 @click.group()
 def hull() -> None:
     """Convex hulls of chemical systems."""
+
+
+hull.add_command(ranges)
+hull.add_command(open_)
 
 
 @hull.command()
@@ -26,7 +31,7 @@ def show(chemsys: str, level: str | None, as_of: str | None, as_json: bool) -> N
     """Every entry within CHEMSYS (Li-Fe-O) and its subsystems, with its place on the hull."""
     found = entries_of(chemsys, level, _moment(as_of))
     if as_json:
-        print_json(found)
+        print_json(with_reaction_energies(found))
         return
     columns = [
         "id",
