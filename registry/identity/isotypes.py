@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from registry.crystal import Crystal
+from registry.crystal import Crystal, Floats
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.fingerprint import fingerprint_distance, fingerprint_of
 from registry.identity.normaliser import namings
 from registry.identity.prototype import Prototype, Species
+
+Ints = NDArray[np.int64]
 
 HEAVIEST = 103
 """Pettifor's scale ends with Lr; what is heavier stands behind all others by its atomic number."""
@@ -58,9 +61,14 @@ def own_order(elements: Sequence[str], prototype: Prototype) -> Order:
     return _order(elements, places, places)
 
 
-def chemical_distance(one: Order, other: Order) -> float:
-    """The mean over the places of how far the elements stand apart on Pettifor's scale."""
-    return float(np.mean([abs(scale(a) - scale(b)) for a, b in zip(one, other, strict=True)]))
+def chemical_distances(ways: Sequence[Order], others: Sequence[Order]) -> tuple[Floats, Ints]:
+    """(n,) how far each of n crystals is: the mean over the places of how far elements stand apart on Pettifor's scale.
+
+    ways: those of `orders`, of which the best counts; (n,) which one that is
+    """
+    mine, theirs = (np.array([[scale(element) for element in order] for order in of]) for of in (ways, others))
+    apart = np.abs(theirs.reshape(-1, 1, mine.shape[1]) - mine).mean(axis=2)
+    return apart.min(axis=1), apart.argmin(axis=1)
 
 
 def geometric_distance(one: Crystal, order: Order, other: Crystal, other_order: Order) -> float:
