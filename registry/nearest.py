@@ -33,11 +33,12 @@ FIELDS = ("id", "external_ids", "reduced_formula", "spacegroup_number", "source"
 
 SAME_FORMULA = sa.text("""
 SELECT composition.reduced_formula, structure.id, structure.lattice, structure.species, structure.coords,
-       coalesce(calculation.initial_structure_id, structure.id) AS material_id
+       coalesce(twin.same_as_id, calculation.initial_structure_id, structure.id) AS material_id
 FROM composition
 JOIN structure ON structure.composition_id = composition.id
 LEFT JOIN calculation ON structure.origin = 'relaxed' AND calculation.final_structure_id = structure.id
     AND calculation.level_id = :level AND calculation.state = 'converged'
+LEFT JOIN duplicate AS twin ON twin.structure_id = calculation.initial_structure_id
 WHERE composition.reduced_formula = ANY(:formulas) AND (structure.origin <> 'relaxed' OR calculation.id IS NOT NULL)
     AND NOT EXISTS (SELECT FROM duplicate WHERE duplicate.structure_id = structure.id)
 ORDER BY composition.reduced_formula, structure.id""")
