@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
+from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, MissingReference
 from registry.hull.entries import LevelEntries, level_entries
 from registry.hull.geometry import Entry, Hull, HullPoint
@@ -87,6 +88,7 @@ class OpenHull:
 
 def known_of(session: Session, crystals: Sequence[Crystal], level: str) -> Known:
     """What a registry knows of crystals, by queries whose number doesn't depend on theirs. Raises NotFound (level)."""
+    long_transaction(session)  # thousands of crystals are compared in it
     entries = level_entries(session, level_id(session, level), _systems_of(crystals))
     return Known(entries, neighbourhoods(session, [Identity(crystal) for crystal in crystals], level))
 
