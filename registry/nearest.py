@@ -1,6 +1,6 @@
 """The stored crystals that are most like crystals that nobody stored: the same one, polymorphs, the same prototype.
 
-Five statements, for one crystal or for a thousand, each by indexes of structure, composition and duplicate alone.
+Six short statements for one crystal or for a thousand, by indexes alone; what is compared is read formula by formula.
 """
 
 from __future__ import annotations

@@ -184,15 +184,14 @@ def statements(session: Session) -> Iterator[list[tuple[str, object]]]:
 
 def test_a_thousand_crystals_take_no_more_statements_than_one(session: Session, statements: list[tuple[str, object]]):
     brought(session, halite=rock_salt("Na", "Cl"), calcium=perovskite("Ca", "Ti", "O"), tin=rutile("Sn", "O", 0.306))
-    many = [rock_salt("K", "Cl"), perovskite("Sr", "Ti", "O"), rutile("Ti", "O", 0.305), caesium_chloride("Na", "Cl")]
     make.level(session)
+    many = [rock_salt("K", "Cl"), perovskite("Sr", "Ti", "O"), rutile("Ti", "O", 0.305), caesium_chloride("Na", "Cl")]
     counts = []
     for crystals in (many[:1], many * 5):
         statements.clear()
-        near(session, *crystals)
+        neighbourhoods(session, [Identity(crystal) for crystal in crystals], LEVEL)
         counts.append(len([one for one in statements if "SAVEPOINT" not in one[0]]))
-    assert counts[0] == counts[1]
-    assert counts[0] <= 7
+    assert counts == [6, 6]
 
 
 CROWD = """
