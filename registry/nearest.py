@@ -16,10 +16,10 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.crystal import Crystal
+from registry.crystal import Crystal, Floats
 from registry.identity.duplicates import DuplicateIndex, Identity, Rule, rule_of
 from registry.identity.fingerprint import fingerprint_distance
-from registry.identity.isotypes import Order, chemical_distances, geometric_distance, orders, own_order
+from registry.identity.isotypes import Order, chemical_distances, geometric_distance, orders, own_order, scaled
 from registry.identity.prototype import Prototype
 from registry.ingest import crystal_of, crystals
 from registry.query.materials import ask, describe
@@ -120,6 +120,15 @@ class _Form:
     id: int
     material_id: int
     identity: Identity
+
+
+@dataclass(frozen=True)
+class _Isotypes:
+    """The stored crystals of one label, the first of each protostructure: ids, and their elements by place."""
+
+    ids: list[int]
+    orders: list[Order]
+    scaled: Floats
 
 
 @dataclass(frozen=True)
@@ -224,28 +233,28 @@ def _of_same_prototype(session: Session, brought: Sequence[Identity]) -> list[li
     """The nearest by their elements, in that order; of those equally near the nearest by geometry first."""
     prototypes = [one.prototype for one in brought]
     stored = _by_label(session, {one.label: one for one in prototypes if one is not None})
-    chosen = [_shortlist(one, stored.get(one.label, [])) if one is not None else [] for one in prototypes]
+    chosen = [_shortlist(one, stored) if one is not None else [] for one in prototypes]
     read = crystals(session, {pair.structure_id for pairs in chosen for pair in pairs})
-    return [
-        sorted(
-            (pair.held(one.crystal, read[pair.structure_id]) for pair in pairs),
-            key=attrgetter("chemical_distance", "distance"),
-        )
+    near = [
+        [pair.held(one.crystal, read[pair.structure_id]) for pair in pairs]
         for one, pairs in zip(brought, chosen, strict=True)
     ]
+    return [sorted(found, key=attrgetter("chemical_distance", "distance")) for found in near]
 
 
-def _by_label(session: Session, prototypes: Mapping[str, Prototype]) -> dict[str, list[tuple[Order, int]]]:
-    """Who sits where in the stored crystals of each label, and the structure that came first of each."""
-    stored: dict[str, list[tuple[Order, int]]] = {label: [] for label in prototypes}
-    for row in session.execute(SAME_PROTOTYPE, {"labels": list(prototypes)}):
+def _by_label(session: Session, prototypes: Mapping[str, Prototype]) -> dict[str, _Isotypes]:
+    rows = session.execute(SAME_PROTOTYPE, {"labels": list(prototypes)}).all()
+    found: dict[str, dict[int, Order]] = {}
+    for row in rows:
         elements = row.protostructure.rpartition(":")[2].split("-")
-        stored[row.label].append((own_order(elements, prototypes[row.label]), row.structure_id))
-    return stored
+        found.setdefault(row.label, {})[row.structure_id] = own_order(elements, prototypes[row.label])
+    return {label: _Isotypes([*of.keys()], [*of.values()], scaled([*of.values()])) for label, of in found.items()}
 
 
-def _shortlist(prototype: Prototype, stored: Sequence[tuple[Order, int]]) -> list[_Pair]:
+def _shortlist(prototype: Prototype, stored: Mapping[str, _Isotypes]) -> list[_Pair]:
+    if (known := stored.get(prototype.label)) is None:
+        return []
     mine = orders(prototype)
-    distances, which = chemical_distances(mine, [order for order, _ in stored])
+    distances, which = chemical_distances(mine, known.scaled)
     nearest = np.argsort(distances, kind="stable")[:SHORTLIST].tolist()
-    return [_Pair(stored[at][1], float(distances[at]), mine[which[at]], stored[at][0]) for at in nearest]
+    return [_Pair(known.ids[at], float(distances[at]), mine[which[at]], known.orders[at]) for at in nearest]

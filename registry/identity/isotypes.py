@@ -61,13 +61,17 @@ def own_order(elements: Sequence[str], prototype: Prototype) -> Order:
     return _order(elements, places, places)
 
 
-def chemical_distances(ways: Sequence[Order], others: Sequence[Order]) -> tuple[Floats, Ints]:
+def scaled(of: Sequence[Order]) -> Floats:
+    """(n, k) where the elements of n orders of k places stand on Pettifor's scale."""
+    return np.array([[scale(element) for element in order] for order in of], dtype=np.float64)
+
+
+def chemical_distances(ways: Sequence[Order], others: Floats) -> tuple[Floats, Ints]:
     """(n,) how far each of n crystals is: the mean over the places of how far elements stand apart on Pettifor's scale.
 
-    ways: those of `orders`, of which the best counts; (n,) which one that is
+    ways: those of `orders`, of which the best counts; others: (n, k) `scaled`; the second (n,) says which way that is
     """
-    mine, theirs = (np.array([[scale(element) for element in order] for order in of]) for of in (ways, others))
-    apart = np.abs(theirs.reshape(-1, 1, mine.shape[1]) - mine).mean(axis=2)
+    apart = np.abs(others[:, None, :] - scaled(ways)).mean(axis=2)
     return apart.min(axis=1), apart.argmin(axis=1)
 
 

@@ -14,7 +14,7 @@ from registry import ingest, models, nearest
 from registry.crystal import Crystal
 from registry.errors import NotFound
 from registry.identity.duplicates import Identity
-from registry.identity.isotypes import chemical_distances, orders, own_order
+from registry.identity.isotypes import chemical_distances, orders, own_order, scaled
 from registry.nearest import Neighbourhood, neighbourhoods
 from registry.states import Origin
 from registry.twins import find_twins
@@ -162,9 +162,8 @@ def test_either_ion_of_rock_salt_may_come_first_but_no_site_of_a_perovskite():
     assert oxide is not None
     assert sorted(orders(salt)) == [("Cl", "Na"), ("Na", "Cl")]
     assert len(orders(oxide)) == 1
-    near_one, far_one = chemical_distances(orders(salt), [own_order(one, salt) for one in (("Br", "K"), ("N", "Th"))])[
-        0
-    ]
+    stored = scaled([own_order(one, salt) for one in (("Br", "K"), ("N", "Th"))])
+    near_one, far_one = chemical_distances(orders(salt), stored)[0]
     assert near_one == 1
     assert far_one > 10
 
