@@ -21,6 +21,7 @@ SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, ele
 FROM entry JOIN composition ON composition.id = entry.composition_id
 WHERE level_id = :level"""
 THESE = ENTRIES + " AND calculation_id = ANY(:ids)"
+WITHIN = ENTRIES + " AND composition.chemsys = ANY(:systems)"
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,16 @@ def amounts_of(row: Any) -> dict[int, float]:
     return {ATOMIC_NUMBERS[element]: count for element, count in zip(row.elements, row.amounts, strict=True)}
 
 
-def level_entries(session: Session, level_id: int) -> LevelEntries:
-    """All entries of a level that may stand on its hull.
+def level_entries(session: Session, level_id: int, systems: Sequence[str] | None = None) -> LevelEntries:
+    """All entries of a level that may stand on its hull, or those of some chemical systems ("Fe-Li-O") alone.
 
     Energies are against the level's fixed references or, at a level that has none, against the lowest entry of each
     element.
     """
-    rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
+    if systems is None:
+        rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
+    else:
+        rows = session.execute(sa.text(WITHIN), {"level": level_id, "systems": list(systems)}).all()
     references = fixed_of(session, level_id) or lowest(rows)
     complaints = {row.calculation_id: references.complaint(row) for row in rows}
     usable = [row for row in rows if complaints[row.calculation_id] is None]
