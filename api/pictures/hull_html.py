@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.pictures.hull import FAR, GRID, INK, LINE, NEAR, NEW, STABLE, TETRAHEDRON, TRIANGLE, HullDrawing, subscripted
+from api.pictures.hull import (
+    CANDIDATE,
+    FAR,
+    GRID,
+    INK,
+    LINE,
+    NEAR,
+    NEW,
+    STABLE,
+    TETRAHEDRON,
+    TRIANGLE,
+    HullDrawing,
+    subscripted,
+)
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +89,7 @@ def _corner_trace(drawing: HullDrawing) -> Any:
 def _phase_traces(drawing: HullDrawing) -> list[Any]:
     kinds: list[tuple[list[int], str, dict[str, Any]]] = [
         (drawing.members(stable=False, new=False), "above the hull", {}),
+        (drawing.candidates(), "candidate (predicted)", {"color": CANDIDATE, "symbol": _triangle(drawing), "size": 9}),
         (drawing.members(stable=True, new=False), "stable", {"color": STABLE, "size": 10}),
         (drawing.members(stable=False, new=True), "new, above the hull", {"color": NEW, "symbol": "diamond-open"}),
         (drawing.members(stable=True, new=True), "new, stable", {"color": NEW, "size": 11, "symbol": "diamond"}),
@@ -83,9 +97,13 @@ def _phase_traces(drawing: HullDrawing) -> list[Any]:
     return [_phase_trace(drawing, members, name, marker) for members, name, marker in kinds if members]
 
 
+def _triangle(drawing: HullDrawing) -> str:
+    return "triangle-up-open" if len(drawing.elements) < 4 else "square-open"  # in space there are no triangles
+
+
 def _phase_trace(drawing: HullDrawing, members: list[int], name: str, marker: dict[str, Any]) -> Any:
     rows = [drawing.rows[i] for i in members]
-    named = set(drawing.named())
+    named = {*drawing.named(), *drawing.named_candidates()}
     flat = len(drawing.elements) < 4
     size = marker.get("size", 7) if flat else marker.get("size", 7) / 2 + 1
     return _trace(
@@ -96,9 +114,12 @@ def _phase_trace(drawing: HullDrawing, members: list[int], name: str, marker: di
         text=[subscripted(drawing.rows[i].formula, "<sub>", "</sub>") if i in named else "" for i in members],
         textposition="bottom center" if len(drawing.elements) == 2 else "top center",
         textfont={"size": 12},
-        customdata=[[_heading(row), row.formation_energy, row.e_above_hull * 1000, _uncertainty(row)] for row in rows],
-        hovertemplate="%{customdata[0]}<br>formation energy %{customdata[1]:.3f} eV/atom%{customdata[3]}"
-        "<br>above the hull %{customdata[2]:.0f} meV/atom<extra></extra>",
+        customdata=[
+            [_heading(row), row.formation_energy, abs(row.e_above_hull) * 1000, _side(row), _uncertainty(row)]
+            for row in rows
+        ],
+        hovertemplate="%{customdata[0]}<br>formation energy %{customdata[1]:.3f} eV/atom%{customdata[4]}"
+        "<br>%{customdata[3]} the hull %{customdata[2]:.0f} meV/atom<extra></extra>",
         **_error_bars(drawing, members),
     )
 
@@ -108,12 +129,16 @@ def _heading(row: Any) -> str:
     return f"{formula}<br>{escape(row.label)}" if row.label else formula
 
 
+def _side(row: Any) -> str:
+    return f"{'predicted ' if row.is_candidate else ''}{'above' if row.e_above_hull >= 0 else 'below'}"
+
+
 def _uncertainty(row: Any) -> str:
-    return "" if row.spread is None else f" ± {row.spread:.3f}"
+    return "" if row.spread is None else f" ± {row.spread / 2:.3f}"
 
 
 def _error_bars(drawing: HullDrawing, members: list[int]) -> dict[str, Any]:
-    spreads = [drawing.rows[i].spread or 0.0 for i in members]
+    spreads = [(drawing.rows[i].spread or 0.0) / 2 for i in members]
     if len(drawing.elements) > 2 or not any(spreads):
         return {}
     return {"error_y": {"type": "data", "array": spreads, "thickness": 1.2, "width": 4}}

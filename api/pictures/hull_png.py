@@ -8,7 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.pictures.hull import FAR, GRID, INK, LINE, NEAR, NEW, STABLE, TETRAHEDRON, TRIANGLE, HullDrawing, subscripted
+from api.pictures.hull import (
+    CANDIDATE,
+    FAR,
+    GRID,
+    INK,
+    LINE,
+    NEAR,
+    NEW,
+    STABLE,
+    TETRAHEDRON,
+    TRIANGLE,
+    HullDrawing,
+    HullRow,
+    subscripted,
+)
 from api.pictures.labels import place_labels
 
 Floats = NDArray[np.float64]
@@ -62,13 +76,16 @@ def _draw_binary(axes: Any, drawing: HullDrawing) -> None:
     axes.set_xticklabels([drawing.elements[0], "0.2", "0.4", "0.6", "0.8", drawing.elements[1]])
     _error_bars(axes, drawing, places)
     _draw_phases(axes, drawing, places, np.zeros((0, 2)))
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=4, frameon=False, fontsize=9, handletextpad=0.3)
+    legend = {"ncols": 5, "frameon": False, "fontsize": 8.5, "handletextpad": 0.2, "columnspacing": 1.2}
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), **legend)
 
 
 def _error_bars(axes: Any, drawing: HullDrawing, places: Floats) -> None:
     for (x, y), row in zip(places, drawing.rows, strict=True):
         if row.spread is not None:
-            axes.errorbar(x, y, yerr=row.spread, color=NEW if row.is_new else LINE, lw=1, capsize=2.5, zorder=2)
+            axes.errorbar(
+                x, y, yerr=row.spread / 2, color=NEW if row.is_new else CANDIDATE, lw=1, capsize=2.5, zorder=2
+            )
 
 
 def _draw_simplex(axes: Any, drawing: HullDrawing) -> None:
@@ -124,6 +141,24 @@ def _draw_phases(axes: Any, drawing: HullDrawing, places: Floats, reserved: Floa
     colour, width = {2: (STABLE, 1.3), 3: (LINE, 1.2), 4: ("#b9c9d1", 0.7)}[len(drawing.elements)]
     for line in lines:
         axes.plot(*line.T, color=colour, lw=width, zorder=2)
+    _draw_marks(axes, drawing, places)
+    named = [*drawing.named(), *drawing.named_candidates()]
+    texts = [_name(drawing.rows[i], flat=len(drawing.elements) > 2) for i in named]
+    marked = [i for i, row in enumerate(drawing.rows) if row.is_stable or row.is_new or i in named]
+    obstacles = places if len(drawing.elements) == 2 else places[marked]
+    place_labels(axes, places[named], texts, np.vstack((obstacles, reserved)), lines, fontsize=8.8)
+
+
+def _name(row: HullRow, *, flat: bool) -> str:
+    """flat: energy is no axis, so that a candidate's stands beside its formula, in meV/atom above the hull."""
+    formula = subscripted(row.formula, "$_{", "}$")
+    if not (flat and row.is_candidate):
+        return formula
+    height = f"{row.e_above_hull * 1000:+.0f}".replace("-", "−")
+    return f"{formula} ({height}" + (")" if row.spread is None else f" ± {row.spread * 500:.0f})")
+
+
+def _draw_marks(axes: Any, drawing: HullDrawing, places: Floats) -> None:
     unstable, new = drawing.members(stable=False, new=False), drawing.members(stable=False, new=True)
     stable, found = drawing.members(stable=True, new=False), drawing.members(stable=True, new=True)
     above = [drawing.rows[i].e_above_hull * 1000 for i in unstable]
@@ -146,10 +181,11 @@ def _draw_phases(axes: Any, drawing: HullDrawing, places: Floats, reserved: Floa
         )
     if found:
         axes.scatter(*places[found].T, color=NEW, s=58, marker="D", lw=0.8, ec="white", zorder=5, label="new, stable")
-    named = drawing.named()
-    texts = [subscripted(drawing.rows[i].formula, "$_{", "}$") for i in named]
-    obstacles = places if len(drawing.elements) == 2 else places[[*stable, *new, *found]]
-    place_labels(axes, places[named], texts, np.vstack((obstacles, reserved)), lines, fontsize=8.8)
+    if guesses := drawing.candidates():
+        label = "candidate, predicted" + ("" if len(drawing.elements) == 2 else "\n(meV/atom above the hull)")
+        axes.scatter(
+            *places[guesses].T, facecolor="none", ec=CANDIDATE, s=42, marker="^", lw=1.2, zorder=3.4, label=label
+        )
 
 
 def _fading() -> Any:

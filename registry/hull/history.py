@@ -168,7 +168,8 @@ def _read(session: Session, asked: str) -> Asked:
         found = [row.reduced_formula for row in _neighbours(session, asked, "", 0)]
         if not found:
             raise
-        raise FilterError(f"{error}; did you mean {' or '.join(sorted(found))}?") from None
+        wrong = str(error).partition(":")[0]  # without its guess at one element
+        raise FilterError(f"{wrong}; did you mean {' or '.join(sorted(found))}?") from None
 
 
 def _complaint(session: Session, wanted: Asked, level_id: int, where: str) -> str:

@@ -71,7 +71,51 @@ def test_the_page_needs_no_network_and_says_what_is_under_the_pointer():
     html = hull_html(ROWS, ["Li", "O"])
     assert 'src="http' not in html
     assert "lode-a" in html
-    assert "above the hull %{customdata[2]" in html
+    assert "%{customdata[3]} the hull %{customdata[2]" in html
+
+
+CANDIDATES = [
+    HullRow("Li3O2", {"Li": 3, "O": 2}, -1.95, -0.03, False, "lode-g", is_candidate=True, spread=0.04),
+    HullRow("Li3O2", {"Li": 3, "O": 2}, -1.91, 0.01, False, "lode-h", is_candidate=True, spread=0.02),
+    HullRow("Li2O", {"Li": 2, "O": 1}, -1.98, 0.02, False, "lode-i", is_candidate=True),
+    HullRow("LiFeO3", {"Li": 1, "Fe": 1, "O": 3}, -1.5, 0.05, False, "lode-j", is_candidate=True, spread=0.06),
+]
+
+
+def test_candidates_stand_apart_from_what_has_a_label():
+    drawn = drawing([*ROWS, *CANDIDATES], ["Li", "O"])
+    assert [drawn.rows[i].label for i in drawn.candidates()] == ["lode-i", "lode-h", "lode-g"]
+    assert ties(drawn) == ties(drawing(ROWS, ["Li", "O"]))
+    labelled = {i for stable in (True, False) for new in (True, False) for i in drawn.members(stable, new)}
+    assert labelled.isdisjoint(drawn.candidates())
+    assert len(labelled) + 3 == len(drawn.rows)
+
+
+def test_the_lowest_candidate_of_a_composition_is_drawn_beside_its_phase():
+    drawn = drawing([*ROWS, *CANDIDATES], ["Li", "Fe", "O"])
+    assert {drawn.rows[i].label for i in drawn.candidates()} == {"lode-g", "lode-i", "lode-j"}
+    assert "lode-a" in {shown.label for shown in drawn.rows}
+
+
+def test_the_lowest_candidates_are_named_each_formula_once():
+    many = [
+        HullRow(f"Li{n}O9", {"Li": n, "O": 9}, -1.0, 0.01 * (10 - n), False, is_candidate=True) for n in range(1, 9)
+    ]
+    drawn = drawing([*ROWS, *CANDIDATES, *many], ["Li", "O"])
+    named = {drawn.rows[i].formula for i in drawn.named_candidates()}
+    assert named == {"Li3O2", "Li2O", "Li8O9", "Li7O9", "Li6O9"}
+    assert [drawn.rows[i].label for i in drawn.named_candidates() if drawn.rows[i].formula == "Li3O2"] == ["lode-g"]
+
+
+@pytest.mark.parametrize("elements", [["Li", "O"], ["Li", "Fe", "O"], ["Li", "Fe", "P", "O"]])
+def test_candidates_are_in_both_files_with_their_spread(elements):
+    rows = [*ROWS, *CANDIDATES]
+    html = hull_html(rows, elements)
+    assert "lode-g" in html
+    assert "predicted below" in html
+    assert "\\u00b1 0.020" in html or "± 0.020" in html
+    assert ('"error_y":{"array":[' in html) == (len(elements) == 2)
+    assert hull_png(rows, elements) != hull_png(ROWS, elements)
 
 
 def test_counts_are_subscripts():
