@@ -1,8 +1,9 @@
 """Pictures of a convex hull of two, three or four elements: what to draw, apart from the drawing.
 
 `hull_html` is interactive and self-contained (plotly's script is embedded), `hull_png` is for paper (matplotlib).
-Two elements: formation energy over composition; three: a triangle; four: a tetrahedron. A candidate's spread is a bar
-where energy is an axis, and told beside its name elsewhere.
+Two elements: formation energy over composition; three: a triangle; four: a tetrahedron. Of two elements
+with candidates a second picture below shows the distance from the hull. A candidate's spread is a bar where energy is
+an axis, and told beside its name elsewhere.
 """
 
 from __future__ import annotations
@@ -89,6 +90,24 @@ class HullDrawing:
         """Rows with a label."""
         kind = (stable, new, False)
         return [i for i, row in enumerate(self.rows) if (row.is_stable, row.is_new, row.is_candidate) == kind]
+
+    @property
+    def distances(self) -> Floats:
+        """(n,) from the hull, meV/atom."""
+        return np.array([row.e_above_hull * 1000 for row in self.rows])
+
+    def bars(self) -> Floats:
+        """(m, 2, 2) the bars of the candidates: (atomic fraction of the second element, distance in meV/atom)."""
+        known = [row for row in map(self.rows.__getitem__, self.candidates()) if row.spread is not None]
+        x = np.array([row.fraction(self.elements[1]) for row in known])
+        y = np.array([1000 * row.e_above_hull for row in known])
+        half = np.array([500 * (row.spread or 0.0) for row in known])
+        return np.stack((np.stack((x, y - half), axis=-1), np.stack((x, y + half), axis=-1)), axis=1)
+
+    def near(self) -> tuple[float, float]:
+        """The stretch of distances that candidates and their bars take, meV/atom; at least -20 to 60."""
+        ends = [*self.bars()[..., 1].ravel(), *self.distances[self.candidates()]]
+        return min([-20.0, *ends]) - 8.0, max([60.0, *ends]) + 8.0
 
     def candidates(self) -> list[int]:
         return [i for i, row in enumerate(self.rows) if row.is_candidate]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from api.pictures.hull import HullRow, drawing, hull_html, hull_png, subscripted
+from api.pictures.hull_files import beside, write_files
+from api.pictures.hull_html_labels import SIDES, sides
 from api.pictures.labels import place_labels
-from registry.errors import HullError
+from registry.errors import HullError, SettingsError
 
 
 def row(formula, amounts, energy, above=0.0, **more) -> HullRow:
@@ -139,3 +141,47 @@ def test_labels_of_crowded_points_do_not_overlap():
     first, second = np.triu_indices(len(boxes), 1)
     apart = (boxes[first, :2] >= boxes[second, 2:]) | (boxes[second, :2] >= boxes[first, 2:])
     assert np.all(apart.any(axis=1))
+
+
+NO_LINES = np.zeros((0, 2, 2))
+
+
+def test_a_label_on_a_page_keeps_off_other_labels_points_and_lines():
+    alone = np.array([[100.0, 100.0]])
+    assert sides(alone, [4], alone, NO_LINES, [True]) == ["bottom center"]
+    below = np.array([[100.0, 100.0], [100.0, 85.0]])
+    assert sides(alone, [4], below, NO_LINES, [True]) == ["top center"]
+    upright = np.array([[[100.0, 0.0], [100.0, 200.0]]])
+    assert sides(alone, [4], alone, upright, [True]) == ["middle right"]
+
+
+def test_labels_of_a_crowd_are_left_to_the_pointer_unless_they_are_needed():
+    crowd = np.full((30, 2), 50.0)
+    shown = sides(crowd, [7] * 30, crowd, NO_LINES, [False] * 30)
+    assert 1 <= len([side for side in shown if side]) < 9
+    assert len({side for side in shown if side}) == len([side for side in shown if side])
+    assert set(sides(crowd, [7] * 30, crowd, NO_LINES, [True] * 30)) <= set(SIDES)
+
+
+def test_bars_of_candidates_reach_half_of_the_spread_to_either_side():
+    drawn = drawing([*ROWS, *CANDIDATES], ["Li", "O"])
+    bars = sorted(drawn.bars().tolist())
+    assert np.allclose(bars, [[[0.4, -50], [0.4, -10]], [[0.4, 0], [0.4, 20]]])
+    assert drawn.near() == (pytest.approx(-58), pytest.approx(68))
+    assert drawing(ROWS, ["Li", "O"]).near() == (-28, 68)
+
+
+def test_files_are_written_all_or_none(tmp_path):
+    html, png = beside(tmp_path / "a" / "hull.v2.png")
+    assert (html.name, png.name) == ("hull.v2.html", "hull.v2.png")
+    assert write_files({html: b"1", png: b"2"}) == [html, png]
+    png.unlink()
+    png.mkdir()
+    with pytest.raises(SettingsError, match=r"hull\.v2\.png: there is a folder of that name"):
+        write_files({html: b"new", png: b"new"})
+    assert html.read_bytes() == b"1"
+    assert sorted(path.name for path in html.parent.iterdir()) == ["hull.v2.html", "hull.v2.png"]
+    with pytest.raises(SettingsError, match="can't write"):
+        write_files({html / "below": b"3"})
+    with pytest.raises(SettingsError, match="can't write"):
+        write_files({tmp_path / "a\0b": b"3"})
