@@ -105,19 +105,24 @@ def _corner_trace(drawing: HullDrawing) -> Any:
 
 
 def _phase_traces(drawing: HullDrawing, labels: Mapping[int, str]) -> list[Any]:
-    kinds = [
-        ("above the hull", drawing.members(stable=False, new=False)),
-        ("candidate (predicted)", drawing.candidates()),
-        ("stable", drawing.members(stable=True, new=False)),
-        ("new, above the hull", drawing.members(stable=False, new=True)),
-        ("new, stable", drawing.members(stable=True, new=True)),
-    ]
-    return [_phase_trace(drawing, members, name, labels) for name, members in kinds if members]
+    return [_phase_trace(drawing, members, name, labels) for name, members in _kinds(drawing).items()]
+
+
+def _kinds(drawing: HullDrawing) -> dict[str, list[int]]:
+    """Rows by what the legend calls them, the lowest layer first."""
+    kinds = {
+        "above the hull": drawing.members(stable=False, new=False),
+        "candidate (predicted)": drawing.candidates(),
+        "stable": drawing.members(stable=True, new=False),
+        "new, above the hull": drawing.members(stable=False, new=True),
+        "new, stable": drawing.members(stable=True, new=True),
+    }
+    return {name: members for name, members in kinds.items() if members}
 
 
 def _marker(drawing: HullDrawing, name: str, members: list[int]) -> dict[str, Any]:
     flat = len(drawing.elements) < 4  # in space there are no triangles
-    marker = {
+    marker: dict[str, Any] = {
         "candidate (predicted)": {"color": CANDIDATE, "symbol": "triangle-up-open" if flat else "square-open"},
         "stable": {"color": STABLE},
         "new, above the hull": {"color": NEW, "symbol": "diamond-open"},
@@ -128,16 +133,13 @@ def _marker(drawing: HullDrawing, name: str, members: list[int]) -> dict[str, An
 
 
 def _phase_trace(drawing: HullDrawing, members: list[int], name: str, labels: Mapping[int, str]) -> Any:
-    """labels: row -> the side on which its formula is written."""
     return _trace(
         _places(drawing)[members],
         mode="markers+text",
         name=name,
         legendgroup=name,
         marker=_marker(drawing, name, members),
-        text=[_formula(drawing.rows[i]) if i in labels else "" for i in members],
-        textposition=[labels.get(i, "top center") for i in members],
-        textfont={"size": 12},
+        **_written(drawing, members, labels),
         **_pointed_at(drawing, members),
         **_error_bars(drawing, members, 1.0),
     )
@@ -155,22 +157,27 @@ def _distance_traces(drawing: HullDrawing) -> list[Any]:
     """The second picture of two elements: how far from the hull, meV/atom."""
     axis: dict[str, Any] = {"yaxis": "y2", "showlegend": False}
     labels = _distance_labels(drawing)
-    kinds = (
-        ("above the hull", drawing.members(stable=False, new=False)),
-        ("candidate (predicted)", drawing.candidates()),
-    )
     traces = [
         _trace(np.array([[0.0, 0.0], [1.0, 0.0]]), mode="lines", line={"color": STABLE}, hoverinfo="skip", **axis)
     ]
-    for name, members in kinds:
+    for name, members in _kinds(drawing).items():
         marker = {**_marker(drawing, name, members), "showscale": False}
-        text = [_formula(drawing.rows[i]) if i in labels else "" for i in members]
-        where = {"text": text, "textposition": [labels.get(i, "top center") for i in members], "textfont": {"size": 12}}
-        shown = {**axis, **where, **_pointed_at(drawing, members), **_error_bars(drawing, members, 1000.0)}
+        known = {**_pointed_at(drawing, members), **_error_bars(drawing, members, 1000.0)}
+        text = _written(drawing, members, labels)
+        places = _below(drawing)[members]
         traces.append(
-            _trace(_below(drawing)[members], mode="markers+text", name=name, legendgroup=name, marker=marker, **shown)
+            _trace(places, mode="markers+text", name=name, legendgroup=name, marker=marker, **text, **known, **axis)
         )
     return traces
+
+
+def _written(drawing: HullDrawing, members: list[int], labels: Mapping[int, str]) -> dict[str, Any]:
+    """Formulas beside their points; labels: row -> the side."""
+    return {
+        "text": [_formula(drawing.rows[i]) if i in labels else "" for i in members],
+        "textposition": [labels.get(i, "top center") for i in members],
+        "textfont": {"size": 12},
+    }
 
 
 def _below(drawing: HullDrawing) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +191,13 @@ def test_as_many_statements_for_many_as_for_few(engine: Engine) -> None:
             assert "errors" not in ask(engine, WHOLE, first=first)
         used.append(len(statements))
     assert used[0] == used[1] <= 25
+
+
+def test_the_question_that_the_page_about_histories_shows(filled: Engine) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hull-history.md").read_text()
+    query = page[page.index("    { materials(") : page.index("In SQL:")].replace("LiFePO4", "NaCl")
+    nodes = ask(filled, query)["data"]["materials"]["nodes"]
+    assert [len(node["hullHistory"]) for node in nodes] == [1, 1]
 
 
 def test_pages(filled: Engine) -> None:
