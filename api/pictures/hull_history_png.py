@@ -35,7 +35,14 @@ def picture(drawing: HistoryDrawing) -> bytes:
         above = figure.add_axes((left, (0.8 + lanes) / height, width, 2.9 / height), sharex=below)
         _draw_steps(above, drawing)
         _draw_lanes(below, drawing, 9.2 * width)
-        above.set_title(drawing.title, loc="left", fontsize=12.5, fontweight="bold", pad=20 if drawing.subtitle else 10)
+        above.set_title(
+            drawing.title,
+            loc="left",
+            fontsize=12.5,
+            fontweight="bold",
+            parse_math=False,
+            pad=20 if drawing.subtitle else 10,
+        )
         above.text(0.0, 1.03, drawing.subtitle, transform=above.transAxes, fontsize=8.5)
         file = BytesIO()
         figure.savefig(file, format="png", facecolor="white")

@@ -82,7 +82,7 @@ def _more_elements(figure: Any, drawing: HullDrawing) -> None:
 
 
 def _title(axes: Any, drawing: HullDrawing) -> None:
-    axes.set_title(drawing.title, loc="left", fontsize=12.5, fontweight="bold", pad=26)
+    axes.set_title(drawing.title, loc="left", fontsize=12.5, fontweight="bold", parse_math=False, pad=26)
 
 
 def _draw_binary(axes: Any, drawing: HullDrawing) -> None:

@@ -74,7 +74,7 @@ OF_A_STATE = (
 def history(session: Session, asked: str, level: str | None = None, as_of: datetime | None = None) -> Row:
     """The history of a formula in any spelling, of a structure by an id, or of all entries within a chemical system.
 
-    level: None takes the only one with a hull; as_of: what was known then (None: all that is)
+    level: None takes the only one with a hull; as_of: what was known then, with a time zone (None: all that is)
     {"asked", "kind", "level", "as_of", "entries"}, the entries in the order in which they came. Each has "states", one
     after another; "changes", see `changes_of`; "displaced_by" and "displaced": {"at", "id", "reduced_formula",
     "fell_by"} of the other side, fell_by of the one that fell. Energies in eV/atom, moments in UTC.

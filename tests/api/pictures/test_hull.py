@@ -63,7 +63,7 @@ def test_a_missing_element_is_named():
 
 @pytest.mark.parametrize("elements", [["Li", "O"], ["Li", "Fe", "O"], ["Li", "Fe", "P", "O"], ["Fe", "P"]])
 def test_both_files_are_made(elements):
-    png, html = hull_png(ROWS, elements, "A hull"), hull_html(ROWS, elements, "A <hull>")
+    png, html = hull_png(ROWS, elements, "A hull $_{"), hull_html(ROWS, elements, "A <hull>")
     assert png.startswith(b"\x89PNG")
     assert "A &lt;hull&gt;" in html
     assert "Plotly.newPlot" in html

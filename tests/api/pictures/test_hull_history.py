@@ -101,7 +101,7 @@ def test_energies_in_notes_have_no_subscripts():
     ids=["salts", "never stable", "one moment", "a long formula"],
 )
 def test_both_files_are_made(entries: list[dict[str, Any]]):
-    png, html = history_png(entries, "Past <of>", END), history_html(entries, "Past <of>", END)
+    png, html = history_png(entries, "Past <of> $_{", END), history_html(entries, "Past <of> $_{", END)
     assert png.startswith(b"\x89PNG")
     assert "Past &lt;of&gt;" in html
     assert "Plotly.newPlot" in html

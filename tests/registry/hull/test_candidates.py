@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from registry.hull.candidates import candidates
+from registry.hull.candidates import CANDIDATES, candidates
 from registry.hull.store import place
 from registry.models import Level, Model
 from registry.query.materials import hull_entries
 from tests import factories as make
+from tests.registry.hull.test_history import MANY, plan
 
 REFERENCES = {"Na": 0.0, "Cl": 0.0, "K": 0.0}
 
@@ -110,3 +111,12 @@ def test_one_statement_whatever_the_number(session: Session, model: Model) -> No
     assert len(candidates(session, hull)) == 30
     event.remove(session.get_bind(), "before_cursor_execute", note)
     assert len(statements) == 2  # the first finds the level
+
+
+def test_the_plan_reads_no_whole_table(session: Session, model: Model, level: Level) -> None:
+    for statement in MANY.replace("'imported'", "'generated'").split(";\n"):
+        session.execute(text(statement), {"level": level.id} if ":level" in statement else {})
+    found_by = plan(session, CANDIDATES, {"level_id": level.id, "systems": ["Na", "Cl", "Cl-Na"]})
+    assert "ix_structure_material_chemsys" in found_by
+    for table in ("composition", "structure", "calculation"):
+        assert f"Seq Scan on {table}" not in found_by
