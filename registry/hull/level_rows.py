@@ -55,3 +55,9 @@ def level_id(session: Session, name: str) -> int:
 def fixed_references(row: LevelRow) -> dict[str, float]:
     """Element -> eV/atom; empty where the lowest entries of the elements are what energies are against."""
     return {str(element): float(str(energy)) for element, energy in row.references.items()}
+
+
+def name_functional(session: Session, level_id: int, level: Level) -> None:
+    """Keep what the energies of an imported level have told of its functional."""
+    told = {"functional": level.functional, "settings_hash": level.settings_hash}
+    session.execute(sa.update(LevelRow).where(LevelRow.id == level_id).values(**told))

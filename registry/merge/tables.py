@@ -85,7 +85,12 @@ TABLES = (
     _named("source", _equal("licence", "citation", "non_commercial"), _TERMS, {}),
     MergedTable("composition", _equal("reduced_formula")),
     MergedTable("prototype", _equal("label")),
-    MergedTable("level", _equal("name")),
+    MergedTable(
+        "level",
+        _equal("name"),
+        refresh="UPDATE {table} AS ours SET functional = it.functional, settings_hash = it.settings_hash FROM it "
+        "WHERE {same} AND ours.functional = 'as imported'",
+    ),
     MergedTable(
         "structure",
         _equal("public_id"),
