@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from registry.crystal import Crystal
@@ -97,6 +98,16 @@ class Level:
     def waits_for_elements(self) -> bool:
         """Whether elements that the level doesn't tell, beyond those from elsewhere, come as entries."""
         return self.references.keys() <= set(self.tabulated)
+
+
+def read_level(path: Path) -> Level:
+    """A level from a file of JSON. Raises SettingsError."""
+    try:
+        return level_of(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def level_of(table: Any) -> Level:

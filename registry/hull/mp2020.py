@@ -76,17 +76,18 @@ def mp2020_correction(crystal: Crystal, energy: float, run: Run | None = None) -
 @cache
 def mp_run(chemsys: str) -> Run:
     """Run type and U values that MPRelaxSet sets in a chemical system such as Fe-O."""
-    hubbards = mp_hubbards(chemsys.split("-"))
+    hubbards = hubbards_among(chemsys.split("-"), mp_hubbard_table())
     return Run("GGA+U" if hubbards else "GGA", hubbards)
 
 
-def mp_hubbards(elements: Sequence[str]) -> dict[str, float]:
-    """Element -> U in eV of MPRelaxSet; those with none are left out."""
-    return hubbards_among(elements, _mp_relax_set()["INCAR"]["LDAUU"])
+def mp_hubbard_table() -> Mapping[str, Mapping[str, float]]:
+    """Anion -> element -> U in eV of MPRelaxSet."""
+    table: Mapping[str, Mapping[str, float]] = _mp_relax_set()["INCAR"]["LDAUU"]
+    return table
 
 
 def hubbards_among(elements: Sequence[str], table: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """U in eV by a table of anion -> element -> U, which is read for the most electronegative element."""
+    """Element -> U in eV, none left out, by a table of anions that is read for the most electronegative element."""
     from pymatgen.core import Element
 
     anion = max(elements, key=lambda symbol: Element(symbol).X or 0.0)

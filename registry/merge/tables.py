@@ -92,6 +92,11 @@ TABLES = (
         "WHERE {same} AND ours.functional = 'as imported'",
     ),
     MergedTable(
+        "reference_set",
+        _equal("level_id", "from_level_id"),
+        {"level_id": "level", "from_level_id": "level"},
+    ),
+    MergedTable(
         "structure",
         _equal("public_id"),
         {"composition_id": "composition", "prototype_id": "prototype", "source_id": "source"},
@@ -112,6 +117,7 @@ TABLES = (
         {
             "level_id": "level",
             "source_id": "source",
+            "reference_set_id": "reference_set",
             "initial_structure_id": "structure",
             "final_structure_id": "structure",
         },
