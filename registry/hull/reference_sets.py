@@ -40,12 +40,23 @@ SAME_CORRECTION = 1e-6  # eV/atom
 TOLD = 8
 """How many differences a refusal lists."""
 
-COPIED = (
-    "source_id", "initial_structure_id", "final_structure_id", "task", "state", "energy", "correction",
-    "correction_parts", "settings", "engine_version", "attempt", "node",
-)  # fmt: skip
-FOLLOWS = ("energy", "correction", "settings", "off_hull", "source_id")
-
+COPY = """
+INSERT INTO calculation (
+    level_id, reference_set_id, off_hull, source_id, initial_structure_id, final_structure_id, task, state, energy,
+    correction, correction_parts, settings, engine_version, attempt, node)
+SELECT :level, :reference_set, said.reason, source_id, initial_structure_id, final_structure_id, task, state, energy,
+       correction, correction_parts, settings, engine_version, attempt, node
+FROM calculation JOIN unnest(CAST(:ids AS bigint[]), CAST(:barred AS text[])) AS said (id, reason) USING (id)
+ON CONFLICT (initial_structure_id, level_id) WHERE state = 'converged' DO UPDATE
+SET energy = excluded.energy, correction = excluded.correction, settings = excluded.settings,
+    off_hull = excluded.off_hull, source_id = excluded.source_id
+WHERE calculation.reference_set_id = excluded.reference_set_id
+  AND (calculation.energy, calculation.correction, calculation.settings, calculation.off_hull, calculation.source_id)
+    IS DISTINCT FROM (excluded.energy, excluded.correction, excluded.settings, excluded.off_hull, excluded.source_id)"""
+OWN = """
+SELECT count(*) FROM calculation AS own JOIN calculation AS theirs USING (initial_structure_id)
+WHERE theirs.id = ANY(:ids) AND own.level_id = :level AND own.state = 'converged'
+  AND own.reference_set_id IS DISTINCT FROM :reference_set"""
 WITHDRAW = """
 UPDATE calculation SET off_hull = :reason
 WHERE reference_set_id = :reference_set AND off_hull IS NULL AND NOT EXISTS (
@@ -252,19 +263,14 @@ def _store(
     ids: Sequence[int],
     barred: Sequence[str | None],
 ) -> Added:
-    key = _set_of(session, level[0], other[0], compared)
-    stored = session.connection().execute(_copy(level[0], key, ids, barred)).rowcount
-    said = {"reason": f"no entry of level '{other[1]}' any more", "reference_set": key, "from_level": other[0]}
-    withdrawn = session.connection().execute(sa.text(WITHDRAW), said).rowcount
-    brought = sa.select(sa.func.count()).where(Calculation.reference_set_id == key, Calculation.level_id == level[0])
-    held = session.scalars(
-        brought.where(
-            Calculation.initial_structure_id.in_(
-                sa.select(Calculation.initial_structure_id).where(Calculation.id == sa.any_(_bigints(ids)))
-            )
-        )
-    ).one()
-    return Added(level[1], other[1], compared, stored, len(ids) - held, withdrawn)
+    """Entries that the level hasn't computed itself come, those that came before follow what changed."""
+    known = {"level": level[0], "reference_set": _set_of(session, level[0], other[0], compared), "ids": list(ids)}
+    connection = session.connection()
+    stored = connection.execute(sa.text(COPY), {**known, "barred": list(barred)}).rowcount
+    gone = {**known, "from_level": other[0], "reason": f"no entry of level '{other[1]}' any more"}
+    withdrawn = connection.execute(sa.text(WITHDRAW), gone).rowcount
+    own = connection.execute(sa.text(OWN), known).scalar_one()
+    return Added(level[1], other[1], compared, stored, own, withdrawn)
 
 
 def _set_of(session: Session, level_id: int, from_id: int, compared: dict[str, object]) -> int:
@@ -272,27 +278,3 @@ def _set_of(session: Session, level_id: int, from_id: int, compared: dict[str, o
     renewed = {"compared": row.excluded.compared, "compared_at": sa.func.now()}
     done = row.on_conflict_do_update(index_elements=["level_id", "from_level_id"], set_=renewed)
     return int(session.execute(done.returning(ReferenceSet.id)).scalar_one())
-
-
-def _copy(level_id: int, key: int, ids: Sequence[int], barred: Sequence[str | None]) -> Any:
-    """Of entries that the level hasn't computed itself; those of an earlier time follow what changed."""
-    said = sa.func.unnest(_bigints(ids), sa.literal(list(barred), sa.ARRAY(sa.Text))).table_valued(
-        sa.column("id", sa.BigInteger), sa.column("reason", sa.Text)
-    )
-    columns = [Calculation.__table__.c[name] for name in COPIED]
-    rows = sa.select(sa.literal(level_id), sa.literal(key), said.c.reason, *columns).join(
-        said, said.c.id == Calculation.id
-    )
-    row = insert(Calculation).from_select(["level_id", "reference_set_id", "off_hull", *COPIED], rows)
-    ours, theirs = ([getattr(of, name) for name in FOLLOWS] for of in (Calculation, row.excluded))
-    changed = sa.tuple_(*ours).is_distinct_from(sa.tuple_(*theirs))
-    return row.on_conflict_do_update(
-        index_elements=["initial_structure_id", "level_id"],
-        index_where=Calculation.state == sa.text("'converged'"),
-        set_={name: row.excluded[name] for name in FOLLOWS},
-        where=sa.and_(Calculation.reference_set_id == key, changed),
-    )
-
-
-def _bigints(ids: Sequence[int]) -> Any:
-    return sa.literal(list(ids), sa.ARRAY(sa.BigInteger))

@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def levels(session: Session) -> list[Row]:
-    """Name, engine, functional, correction scheme of each; how many energies may stand on its hull, and how many not."""
+    """Each with its name, engine, functional, correction scheme, entries, and how many energies are kept off its hull."""
     return [dict(row) for row in session.execute(text(COUNTS)).mappings()]
 
 

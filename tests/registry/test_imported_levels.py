@@ -61,8 +61,9 @@ def kept(session: Session) -> dict[str, str | None]:
 
 @pytest.fixture(params=["MP's own JSON", "ComputedStructureEntry"])
 def iron_oxides(request: pytest.FixtureRequest, lode_test_data: Path) -> list[dict[str, Any]]:
-    """All Fe-O entries of the Materials Project's Li-Fe-O, in two dialects."""
+    """Small cells of Fe, O and their oxides by the Materials Project, in two dialects."""
     found = [one for one in documents(lode_test_data, "mp2021_Li-Fe-O") if "Li" not in one["composition"]]
+    found = [one for one in found if len(one["structure"]["species"]) < 15]
     return found if request.param == "MP's own JSON" else list(map(as_computed_entry, found))
 
 

@@ -32,6 +32,12 @@ def documents(folder: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+def some(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every peroxide, superoxide and ozonide, and of the others some hundred."""
+    common = [one for one in found if one["oxide_type"] in ("oxide", NO_STRUCTURE)]
+    return [one for one in found if one not in common] + common[:: 1 + len(common) // 100]
+
+
 def structure_of(document: dict[str, Any]) -> Structure:
     written = document["structure"]
     return Structure(written["lattice"], written["species"], written["abc"])
@@ -56,7 +62,7 @@ def by_pymatgen(document: dict[str, Any], structure: Structure, data: dict[str, 
 @pytest.mark.parametrize("name", FILES)
 def test_real_entries_are_corrected_as_by_pymatgen(lode_test_data: Path, name: str):
     """By our reading of the crystal alone, and by what the Materials Project says of the run and of its oxygen."""
-    for document in documents(lode_test_data, name):
+    for document in some(documents(lode_test_data, name)):
         structure = structure_of(document)
         crystal = Crystal.from_pymatgen(structure)
         alone = mp2020_correction(crystal, document["energy"])
