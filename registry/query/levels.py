@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def levels(session: Session) -> list[Row]:
-    """Each with its name, engine, functional, correction scheme, entries, and how many energies are kept off its hull."""
+    """Each with engine, functional, correction scheme, entries, and how many energies are kept off its hull."""
     return [dict(row) for row in session.execute(text(COUNTS)).mappings()]
 
 
