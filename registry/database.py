@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import embedded
-from registry.errors import DatabaseError, DatabaseUnavailable
+from registry.errors import DatabaseError, DatabaseUnavailable, TooSlow
 from registry.schema import check_schema
 from registry.settings import Settings
 
@@ -57,19 +57,26 @@ def engine_for(url: str, application: str = "lode") -> Engine:
             "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s -c timezone=UTC",
         },
     )
-    event.listen(engine, "handle_error", _refuse_writes)
+    event.listen(engine, "handle_error", _explain)
     return engine
 
 
-def _refuse_writes(context: ExceptionContext) -> None:
-    """One line for whoever writes to a replica. Raises DatabaseError."""
+def _explain(context: ExceptionContext) -> None:
+    """One line for whoever writes to a replica, or asks for too much. Raises DatabaseError, TooSlow."""
     if isinstance(context.original_exception, ReadOnlySqlTransaction):
         raise DatabaseError("this PostgreSQL only reads, as replicas do: name the one that writes")
+    if isinstance(context.original_exception, QueryCanceled) and "statement timeout" in str(context.original_exception):
+        raise TooSlow("the question took longer than it may: narrow it (LODE_QUERY_SECONDS gives `lode` more time)")
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions whose objects stay readable after the commit; `with factory.begin() as session` is one transaction."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def answer_within(session: Session, seconds: float) -> None:
+    """Have the server end a statement of this transaction that takes longer: TooSlow is raised then."""
+    session.execute(text(f"SET LOCAL statement_timeout = {max(1, round(1000 * seconds))}"))
 
 
 def long_transaction(session: Session) -> None:

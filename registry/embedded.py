@@ -104,13 +104,16 @@ def folders_of(home: Path) -> Folders:
 
 @contextlib.contextmanager
 def refusing(home: Path) -> Iterator[None]:
-    """Speak of folders that the caller may not enter, instead of a traceback."""
+    """Speak of folders that the caller may not enter or write, instead of a traceback."""
     try:
         yield
     except PermissionError as error:
         raise DatabaseUnavailable(
             f"{error.filename or home} belongs to another account: run lode as its owner, or set LODE_HOME"
         ) from error
+    except OSError as error:  # a file in the place of a folder, a disk that is full or only read
+        told = error.strerror or error
+        raise DatabaseUnavailable(f"{error.filename or home}: {told}: mend it, or set LODE_HOME") from error
 
 
 def _create_database(folders: Folders) -> None:

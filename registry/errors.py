@@ -5,6 +5,7 @@ LodeError
 ├── DatabaseError
 │   ├── DatabaseUnavailable  no server answers
 │   ├── SchemaOutdated       the schema is older or newer than the code
+│   ├── TooSlow              a question took longer than it may
 │   ├── BackupError          a backup can't be written, read or restored here
 │   └── UpgradeError         the cluster can't be brought to another PostgreSQL
 ├── BadRecord                one record of an import can't be stored; the others can
@@ -21,6 +22,11 @@ LodeError
 """
 
 from __future__ import annotations
+
+import re
+
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What steers a terminal, or is refused by a database: bad files bring it along into the reasons why they are bad."""
 
 
 class LodeError(Exception):
@@ -43,6 +49,10 @@ class SchemaOutdated(DatabaseError):
     """The database's schema isn't the one that this code expects: run `lode init`."""
 
 
+class TooSlow(DatabaseError):
+    """A question took longer than it may."""
+
+
 class BackupError(DatabaseError):
     """A backup can't be written, read or restored here; the database is as it was."""
 
@@ -52,12 +62,11 @@ class UpgradeError(DatabaseError):
 
 
 class BadRecord(LodeError):
-    """One record of an import can't be stored."""
+    """One record of an import can't be stored. What is UNPRINTABLE stands as "?" in its words."""
 
     def __init__(self, record: str, reason: str) -> None:
-        super().__init__(f"{record}: {reason}")
-        self.record = record
-        self.reason = reason
+        self.record, self.reason = (UNPRINTABLE.sub("?", told) for told in (record, reason))
+        super().__init__(f"{self.record}: {self.reason}")
 
 
 class ProviderError(LodeError):

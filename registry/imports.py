@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import long_transaction
-from registry.errors import BadRecord, LodeError
+from registry.errors import UNPRINTABLE, BadRecord, LodeError
 from registry.identity.duplicates import Identity
 from registry.imported_levels import LevelDoor, level_id_of
 from registry.imported_properties import store_properties
@@ -313,7 +313,7 @@ def _import_batch(
         progress(done)
     if done < len(batch) or last:
         report.add(Importer(session, source.terms, level_id).store(batch[done:], progress))
-        row = row or Import(name=source.path.name, sha256=source.digest or "", level_id=level_id)
+        row = row or Import(name=UNPRINTABLE.sub("?", source.path.name), sha256=source.digest or "", level_id=level_id)
         _keep(session, row, report, position + len(batch), last)
     return report
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -40,7 +40,7 @@ class NewStructure:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a crystal lies now; `new` is False where the very same arrays were there already."""
+    """Where a crystal lies now; `new` is False where the very same arrays were a material already."""
 
     id: int
     public_id: str
@@ -77,12 +77,20 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     rows = [_row(record, compositions, prototypes) for record in records]
     unique = {row["public_id"]: row for row in rows}
     added = bulk.add_missing(session, Structure, "public_id", list(unique.values()))
-    new = set(added.new)
+    new = set(added.new) | _adopted(session, records, unique.keys() - added.new)
     stored = [_stored(row["public_id"], added.ids, new) for row in rows]
     _store_external_ids(session, records, stored)
     fresh = [(place.id, one) for one, place in zip(records, stored, strict=True) if place.new]
     put_into_families(session, {key: one.identity.crystal for key, one in fresh if one.origin != Origin.RELAXED})
     return stored
+
+
+def _adopted(session: Session, records: Sequence[NewStructure], known: Iterable[str]) -> set[str]:
+    """Of stored structures, by their public ids, what calculations alone had ended with: imported, it is a material."""
+    if not known or all(record.origin != Origin.IMPORTED for record in records):
+        return set()
+    relaxed = update(Structure).where(Structure.public_id.in_(known), Structure.origin == Origin.RELAXED)
+    return set(session.scalars(relaxed.values(origin=Origin.IMPORTED).returning(Structure.public_id)))
 
 
 def _stored(name: str, ids: Mapping[str, int], new: set[str]) -> Stored:

@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     )
     start_seconds: float = Field(default=600.0, gt=0, description="patience with a server that recovers from a crash")
 
+    query_seconds: float = Field(
+        default=60.0, gt=0, le=86_400, description="patience with one statement of `lode query` and `lode hull`"
+    )
+
     @field_validator("home", "pg_bin", "old_pg_bin")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

@@ -31,6 +31,8 @@ Twins = dict[int, tuple[int, Rule]]
 def find_twins(session: Session, fresh: Mapping[int, Identity]) -> Twins:
     """What each structure (by its id) equals: one that was there before, or a fresh one before it."""
     by_formula: dict[str, dict[int, Identity]] = {}
+    linked = _linked(session, list(fresh))
+    fresh = {key: identity for key, identity in fresh.items() if key not in linked}
     for key, identity in fresh.items():
         by_formula.setdefault(identity.formula, {})[key] = identity
     twins: Twins = {}
@@ -39,6 +41,13 @@ def find_twins(session: Session, fresh: Mapping[int, Identity]) -> Twins:
     for identities in by_formula.values():
         twins |= _among(identities, [])
     return twins
+
+
+def _linked(session: Session, ids: list[int]) -> set[int]:
+    """Those of them on either side of a link: what a calculation ended with may be, before it is imported."""
+    links = sa.select(Duplicate.structure_id, Duplicate.same_as_id)
+    links = links.where(Duplicate.structure_id.in_(ids) | Duplicate.same_as_id.in_(ids))
+    return {one for link in session.execute(links).tuples() for one in link}
 
 
 def _known(session: Session, fresh: list[int], formulas: list[str]) -> Iterable[Any]:

@@ -27,6 +27,7 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.orm import Session
 
 from registry import embedded
+from registry.backup import backup
 from registry.database import engine_for
 from registry.postgres_binaries import OLDEST, Binaries
 from registry.schema import upgrade
@@ -156,6 +157,31 @@ def database_url(new_database: NewDatabase) -> Iterator[str]:
 def empty_database(new_database: NewDatabase) -> Iterator[str]:
     """The URL of a database without any table."""
     with new_database("template1") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def filled_registry(new_database: NewDatabase) -> Iterator[str]:
+    """The URL of a registry with rows in every table; tests only read it."""
+    from tests.registry.clusters import fill
+
+    with new_database() as url:
+        fill(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def backup_file(filled_registry: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of it."""
+    made = tmp_path_factory.mktemp("backup") / "registry.lode"
+    backup(filled_registry, made)
+    return made
+
+
+@pytest.fixture(params=["template1", TEMPLATE], ids=["without tables", "fresh from init"])
+def restore_target(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[str]:
+    """The URL of a database that a backup may be restored into."""
+    with new_database(request.param) as url:
         yield url
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from api.cli.database import open_registry
+from api.cli.database import open_registry, questions
 from api.cli.output import as_json, print_json, print_table
 
 
@@ -118,11 +118,9 @@ def _references(found: dict[str, Any]) -> list[Any]:
 
 def entries_of(chemsys: str, level: str | None, as_of: datetime | None = None) -> dict[str, Any]:
     """Every entry within a chemical system, as `lode hull show --json` prints it."""
-    from sqlalchemy.orm import Session
-
     from registry.query.materials import hull_entries
 
-    with Session(open_registry()) as session:
+    with questions() as session:
         return hull_entries(session, chemsys, level, as_of)
 
 

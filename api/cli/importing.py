@@ -12,6 +12,8 @@ from api.cli.output import as_json, print_json, progress
 from api.cli.providing import import_provider, provider_options
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading
     from registry.terms import SourceTerms
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--source", show_default="the provider, or user", help="Where the crystals come from.")
 @click.option("--licence", show_default="the provider's, or unknown")
 @click.option("--citation", show_default="the provider's, or none", help="Whom to cite for them.")
-@click.option("--non-commercial", is_flag=True, help="The licence forbids commercial use.")
+@click.option("--non-commercial", is_flag=True, help="The licence forbids commercial use; one with NC says so.")
 @click.option("--structures", type=click.Path(path_type=Path), help="Archive or folder of the CIFs of GNoME's table.")
 @click.option("--mp-shifts", is_flag=True, help="These are energies of the Materials Project: shift them to GNoME's.")
 @as_json
@@ -53,18 +55,20 @@ def import_(
     """
     from registry.importers.providers import Query
     from registry.imports import ImportReport, Reading, counted
-    from registry.terms import UNTOLD, SourceTerms
+    from registry.terms import UNTOLD, SourceTerms, forbids_commerce
 
+    non_commercial = non_commercial or forbids_commerce(licence or "")
     query = Query(provider, filter_, chemsys, energy, level is not None, non_commercial)
     reading = Reading(structures, mp_shifts)
     _refuse_a_mix(query, limit, bool(files or prototypes), reading)
+    _refuse_unstorable(level=level, source=source, licence=licence, citation=citation)
     terms = SourceTerms(source or UNTOLD.name, licence or UNTOLD.licence, citation or UNTOLD.citation, non_commercial)
     _refuse_contradictions(files, level, terms, reading)
     report, complaints = ImportReport(), 0
     if provider:
         report.add(import_provider(query, limit, level, source, licence, citation))
-    for path in files:
-        complaints += _import_one(path, level, terms, reading, report)
+    if files:
+        complaints = _import_files(files, level, terms, reading, report)
     if prototypes:
         import_prototypes(report)
     print_json(counted(report)) if as_json else _print(report)
@@ -103,27 +107,50 @@ def _refuse_contradictions(files: tuple[Path, ...], level: str | None, terms: So
         raise SettingsError("--mp-shifts changes energies: say with --level where they shall be kept")
 
 
-def _import_one(path: Path, level: str | None, terms: SourceTerms, reading: Reading, report: ImportReport) -> int:
-    from sqlalchemy.orm import Session
+def _refuse_unstorable(**options: str | None) -> None:
+    """Raises SettingsError for what no column and no index of the registry takes."""
+    from registry.errors import SettingsError
+    from registry.importers.record import LONGEST_ID, UNSTORABLE
 
+    for option, value in options.items():
+        longest = LONGEST_ID * (4 if option == "citation" else 1)
+        if value and UNSTORABLE.search(value):
+            raise SettingsError(f"--{option} {value[:40]!r} is no text: write it in UTF-8")
+        if value and len(value) > longest:
+            raise SettingsError(f"--{option} {value[:40]!r}... is longer than {longest} characters")
+
+
+def _import_files(
+    files: tuple[Path, ...], level: str | None, terms: SourceTerms, reading: Reading, report: ImportReport
+) -> int:
+    """Import one after the other, and add to the report; how many were refused as a whole."""
     from api.cli.database import open_registry
     from registry.errors import LodeError
+
+    engine, refused = open_registry(), 0
+    for path in files:
+        try:
+            report.add(_import_one(engine, path, level, terms, reading))
+        except LodeError as error:
+            click.echo(f"lode: {error}", err=True)
+            refused += 1
+    return refused
+
+
+def _import_one(engine: Engine, path: Path, level: str | None, terms: SourceTerms, reading: Reading) -> ImportReport:
+    from sqlalchemy.orm import Session
+
     from registry.imports import import_file
 
     done = 0
-    try:
-        with Session(open_registry()) as session, progress() as advance:
+    with Session(engine) as session, progress() as advance:
 
-            def count(records: int) -> None:
-                nonlocal done
-                done += records
-                advance(f"reading {path.name}", done, 0)
+        def count(records: int) -> None:
+            nonlocal done
+            done += records
+            advance(f"reading {path.name}", done, 0)
 
-            report.add(import_file(session, path, level, terms, count, reading))
-    except LodeError as error:
-        click.echo(f"lode: {error}", err=True)
-        return 1
-    return 0
+        return import_file(session, path, level, terms, count, reading)
 
 
 def import_prototypes(report: ImportReport) -> None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -81,8 +82,28 @@ def main() -> None:
     try:
         cli.main(prog_name="lode", standalone_mode=True)
     except (LodeError, PredictorError) as error:
-        click.echo(f"lode: {error}", err=True)
-        sys.exit(1)
+        _give_up(str(error))
+    except Exception as error:
+        if (reason := _said_by_the_database(error)) is None:
+            raise
+        _give_up(reason)
+
+
+def _give_up(reason: str) -> NoReturn:
+    click.echo(f"lode: {reason}", err=True)
+    sys.exit(1)
+
+
+def _said_by_the_database(error: Exception) -> str | None:
+    """What this account may not do, or why the server ended a command; None for what is a mistake of ours."""
+    import psycopg
+
+    cause = getattr(error, "orig", error)
+    said = str(cause).partition("\n")[0]
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        return f"{said}: use an account of the role lode_owner, or of lode_worker for daemons and campaigns"
+    gone = isinstance(cause, psycopg.OperationalError)
+    return f"PostgreSQL says: {said}; what was stored before stays" if gone else None
 
 
 def _quiet_libraries() -> None:

@@ -30,14 +30,12 @@ def query(
     as_json: bool,
 ) -> None:
     """Find materials: lode query 'elements HAS ALL "Li","O" AND e_above_hull<0.05'."""
-    from sqlalchemy.orm import Session
-
-    from api.cli.database import open_registry
+    from api.cli.database import questions
     from registry.query.materials import COUNT_CAP, Count, search
 
     names = [name.strip() for name in fields.split(",")] if fields else None
     cap = EVERYTHING if exact else COUNT_CAP
-    with Session(open_registry()) as session:
+    with questions() as session:
         page = search(
             session, filter_, level=level, sort=sort, limit=limit, cursor=after, fields=names, count_up_to=cap
         )

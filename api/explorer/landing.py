@@ -13,12 +13,17 @@ from anyio import to_thread
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from registry import queue
+from registry.database import answer_within
+from registry.errors import TooSlow
 from registry.query import holdings, materials
 
 NEWEST = 20
+SECONDS = 10
+"""For each of its statements: anybody may call the page."""
+
 COLUMNS = {
     "reduced_formula": "formula",
     "spacegroup_number": "space group",
@@ -41,12 +46,16 @@ EXAMPLE = """{
 
 async def page(request: Request) -> Response:
     """The route /."""
-    return HTMLResponse(await to_thread.run_sync(_rendered, request.app.state.engine))
+    try:
+        return HTMLResponse(await to_thread.run_sync(_rendered, request.app.state.engine))
+    except TooSlow:
+        return PlainTextResponse("counting took too long: ask at /graphql, or come back later", 503)
 
 
 def _rendered(engine: Engine) -> str:
     template = Template((resources.files("api.explorer") / "landing.html").read_text())
     with Session(engine) as session:
+        answer_within(session, SECONDS)
         hulls = holdings.hulls(session)
         return template.substitute(
             counts=_definitions({WORDS.get(key, key): value for key, value in holdings.counts(session).items()}),

@@ -12,10 +12,11 @@ from typing import Any, Self, TypeVar
 import psycopg
 from aiodataloader import DataLoader
 from anyio import to_thread
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.graphql.rows import Fetch, Grouped, Row
+from registry.database import answer_within
 from registry.errors import DatabaseError
 from registry.query.materials import Question, describe
 
@@ -94,7 +95,7 @@ class Desk:
         """Opened within the thread of the first statement, because that may wait for a connection."""
         connection = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         session = Session(connection)
-        session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+        answer_within(session, STATEMENT_SECONDS)
         self._wire = session.connection().connection.driver_connection
         return session
 

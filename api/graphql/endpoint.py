@@ -13,14 +13,13 @@ from typing import Any
 import orjson
 from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, parse, validate
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.graphql.desk import STATEMENT_SECONDS, Desk
 from api.graphql.limits import MAX_TOKENS, too_much
 from api.graphql.schema import schema
-from registry.errors import LodeError
+from registry.errors import LodeError, TooSlow
 
 MAX_BODY = 200_000
 ANSWER_SECONDS = 20
@@ -83,7 +82,7 @@ def _document(asked: Asked) -> DocumentNode | list[GraphQLError]:
 def _shown(error: GraphQLError) -> dict[str, Any]:
     shown = dict(error.formatted)
     cause = error.original_error
-    if cause is None:
+    if cause is None or isinstance(cause, GraphQLError):  # the latter of a variable that isn't of its type
         return shown
     return {**shown, "message": _message(cause), "extensions": {"code": _code(cause)}}
 
@@ -93,10 +92,10 @@ def _code(cause: Exception) -> str:
 
 
 def _message(cause: Exception) -> str:
+    if isinstance(cause, TooSlow):
+        return f"the question took longer than {STATEMENT_SECONDS} seconds: narrow the filter"
     if isinstance(cause, LodeError):
         return str(cause).encode(errors="replace").decode()  # half a surrogate pair is no JSON
-    if isinstance(cause, OperationalError) and "statement timeout" in str(cause.orig):
-        return f"the question took longer than {STATEMENT_SECONDS} seconds: narrow the filter"
     number = uuid.uuid4().hex[:8]
     log.error("graphql error %s", number, exc_info=cause)
     return f"something broke here; the server's log has it as {number}"

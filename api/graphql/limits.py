@@ -27,6 +27,7 @@ from graphql import (
     IntValueNode,
     NullValueNode,
     OperationDefinitionNode,
+    OperationType,
     SelectionSetNode,
     ValueNode,
     VariableNode,
@@ -107,6 +108,8 @@ def too_much(schema: GraphQLSchema, document: DocumentNode, variables: Mapping[s
     """Why a valid document is refused, if it is."""
     operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     for operation in operations:
+        if operation.operation is not OperationType.QUERY:  # whose fields no validation knows
+            return GraphQLError(f"there is no {operation.operation.value} here: only queries are answered")
         scale = _Scale(schema, document, {**_defaults(operation), **variables})
         cost, depth = scale.weigh(operation.selection_set, schema.query_type)
         if depth > MAX_DEPTH and not _introspects(operation):

@@ -304,7 +304,7 @@ def schema() -> graphene.Schema:
 
 
 def _materials(session: Session, asked: Row) -> Found:
-    question = materials.ask(session, asked["filter"], asked.get("level"), asked["sort"])
+    question = materials.ask(session, asked["filter"] or "", asked.get("level"), asked["sort"] or DEFAULT_SORT)
     found = materials.find(session, question, lists.size(asked["first"], lists.PAGE), asked.get("after"))
     data = materials.describe(session, found.ids, question)
     nodes = [Node(one, row, question) for one, row in zip(found.ids, data, strict=True)]

@@ -195,7 +195,7 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
-        "placing",
+        "placement",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column(
@@ -212,12 +212,12 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placing_whole_says_references")
+            '(calculation_ids IS NULL) = ("references" IS NOT NULL)', name=op.f("ck_placement_whole_says_references")
         ),
-        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placing_level_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_placing")),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_placement_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_placement")),
     )
-    op.create_index(op.f("ix_placing_level_id_id"), "placing", ["level_id", "id"], unique=False)
+    op.create_index(op.f("ix_placement_level_id_id"), "placement", ["level_id", "id"], unique=False)
     op.create_table(
         "reference_set",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -265,10 +265,10 @@ def upgrade() -> None:
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("origin IN ('imported', 'generated', 'relaxed')", name=op.f("ck_structure_origin_known")),
+        sa.CheckConstraint("volume > 0 AND volume < 'infinity'", name=op.f("ck_structure_volume_positive")),
         sa.CheckConstraint("cardinality(lattice) = 9", name=op.f("ck_structure_lattice_3x3")),
         sa.CheckConstraint("nsites = cardinality(species) AND nsites > 0", name=op.f("ck_structure_sites_counted")),
         sa.CheckConstraint("octet_length(coords) = 24 * nsites", name=op.f("ck_structure_coords_match")),
-        sa.CheckConstraint("volume > 0", name=op.f("ck_structure_volume_positive")),
         sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_structure_composition_id")),
         sa.ForeignKeyConstraint(["prototype_id"], ["prototype.id"], name=op.f("fk_structure_prototype_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_structure_source_id")),
@@ -397,7 +397,13 @@ def upgrade() -> None:
             "(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)",
             name=op.f("ck_calculation_off_hull_says_why"),
         ),
+        sa.CheckConstraint("abs(correction) < 1e6", name=op.f("ck_calculation_correction_finite")),
+        sa.CheckConstraint("attempt > 0", name=op.f("ck_calculation_attempt_counted")),
+        sa.CheckConstraint("cardinality(stress) = 6", name=op.f("ck_calculation_stress_voigt")),
         sa.CheckConstraint("energy = energy AND abs(energy) < 1e6", name=op.f("ck_calculation_energy_finite")),
+        sa.CheckConstraint(
+            "octet_length(forces) > 0 AND octet_length(forces) % 24 = 0", name=op.f("ck_calculation_forces_of_sites")
+        ),
         sa.ForeignKeyConstraint(
             ["final_structure_id"], ["structure.id"], name=op.f("fk_calculation_final_structure_id")
         ),
@@ -699,8 +705,10 @@ def upgrade() -> None:
             comment="volume of the minimum / volume of the structure",
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("abs(formation_energy_per_atom) < 'infinity'", name=op.f("ck_prediction_energy_finite")),
+        sa.CheckConstraint("spread >= 0 AND spread < 'infinity'", name=op.f("ck_prediction_spread_positive")),
         sa.CheckConstraint("stage IN ('single', 'ensemble')", name=op.f("ck_prediction_stage_known")),
-        sa.CheckConstraint("spread >= 0", name=op.f("ck_prediction_spread_positive")),
+        sa.CheckConstraint("cardinality(members) > 0", name=op.f("ck_prediction_members_counted")),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_prediction_model_id")),
         sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_prediction_structure_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prediction")),
@@ -760,6 +768,7 @@ def upgrade() -> None:
             comment="eV/atom, against the hull as it was when selected",
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("abs(predicted_decomposition_energy) < 'infinity'", name=op.f("ck_selection_energy_finite")),
         sa.CheckConstraint("purpose IN ('reference', 'refine', 'label')", name=op.f("ck_selection_purpose_known")),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_selection_level_id")),
         sa.ForeignKeyConstraint(
@@ -881,8 +890,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
     op.drop_table("reference_set")
-    op.drop_index(op.f("ix_placing_level_id_id"), table_name="placing")
-    op.drop_table("placing")
+    op.drop_index(op.f("ix_placement_level_id_id"), table_name="placement")
+    op.drop_table("placement")
     op.drop_table("import")
     op.drop_table("family")
     op.drop_table("campaign")

@@ -10,8 +10,6 @@ by more than their case.
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from registry.disk import flush
+from registry.disk import draft_of, flush
 from registry.errors import LodeError, SettingsError
 from registry.exporters import parquet
 from registry.exporters.record import ExportedRecord
@@ -80,7 +78,7 @@ def destination(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    draft = folder.with_name(f".lode-{os.getpid()}-{secrets.token_hex(4)}.part")
+    draft = draft_of(folder)
     try:
         draft.mkdir()
         yield draft

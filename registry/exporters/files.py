@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from registry.disk import flush
+from registry.disk import draft_of, flush
 from registry.errors import LodeError, SettingsError
 from registry.exporters.record import ExportedRecord
 
@@ -71,9 +71,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _whole(path: Path) -> Iterator[BinaryIO]:
     """A draft beside the file, which takes its place when everything is on disk."""
-    draft = path.with_name(f".lode-{os.getpid()}.part")
+    draft = draft_of(path)
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

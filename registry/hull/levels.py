@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.crystal import Crystal
-from registry.errors import MissingReference, NotFound, SettingsError
+from registry.errors import UNPRINTABLE, MissingReference, NotFound, SettingsError
 from registry.hull.mp2020 import SCHEME, Correction, Run, mp2020_correction
 from registry.identity.composition import ATOMIC_NUMBERS, SYMBOLS
 
@@ -125,6 +125,9 @@ def level_of(table: Any) -> Level:
         raise SettingsError(f"a level has no {', '.join(wrong)}; it has {', '.join([*needed, *defaults])}")
     if lacking := [name for name in needed if not (isinstance(table.get(name), str) and table[name])]:
         raise SettingsError(f"a level needs {', '.join(lacking)}")
+    written = json.dumps(table, ensure_ascii=False)
+    if UNPRINTABLE.search(written) or "\\u00" in written:
+        raise SettingsError("a level's words hold control characters or half a character, which can't be stored")
     whole = {**defaults, **table}
     _check_parts(whole)
     return Level(**{**whole, "tabulated": tuple(sorted(whole["tabulated"]))})

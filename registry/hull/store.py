@@ -1,4 +1,4 @@
-"""Placing: hull states of the system of record, brought up to date in one transaction.
+"""Placement: hull states of the system of record, brought up to date in one transaction.
 
 `place` solves a level anew. `KeptHulls` keeps hulls in memory and solves again only what a batch of entries reaches.
 Both give the same states to the last bit. Whoever places a level holds its lock until the end of the transaction.
@@ -20,7 +20,7 @@ from registry.hull.geometry import Entry, EntryTable
 from registry.hull.incremental import LiveHull
 from registry.hull.states import State, current_states, formulas_of, state_of, write_states
 from registry.identity.composition import ATOMIC_NUMBERS
-from registry.models import Placing
+from registry.models import Placement
 from registry.states import ErrorClass
 
 PLACE_LOCK = 0x68756C6C  # "hull"
@@ -154,7 +154,7 @@ def _references_changed(session: Session, level_id: int, kept: Kept) -> bool:
 
 
 def _noted(session: Session, level_id: int, **what: Any) -> int:
-    row = Placing(level_id=level_id, **what)
+    row = Placement(level_id=level_id, **what)
     session.add(row)
     session.flush()
     return row.id
@@ -167,21 +167,21 @@ def _read(session: Session, level_id: int) -> Kept:
     said = references_of(session, level_id, {})
     references = References(_last_references(session, level_id), said.fixed)
     rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
-    last = sa.select(sa.func.coalesce(sa.func.max(Placing.id), 0)).where(Placing.level_id == level_id)
+    last = sa.select(sa.func.coalesce(sa.func.max(Placement.id), 0)).where(Placement.level_id == level_id)
     hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))
     return Kept(hull, references, session.execute(last).scalar_one())
 
 
 def _last_references(session: Session, level_id: int) -> dict[str, float]:
     """As they were when the level was last solved anew; elements that moved since are work to do."""
-    query = sa.select(Placing.references).where(Placing.level_id == level_id, Placing.references.is_not(None))
-    energies = session.scalars(query.order_by(Placing.id.desc()).limit(1)).first() or {}
+    query = sa.select(Placement.references).where(Placement.level_id == level_id, Placement.references.is_not(None))
+    energies = session.scalars(query.order_by(Placement.id.desc()).limit(1)).first() or {}
     return {element: float(str(energy)) for element, energy in energies.items()}
 
 
 def _caught_up(session: Session, level_id: int, kept: Kept) -> Kept | None:
     """With what others placed since. None where all was solved anew, or our last placing was rolled back."""
-    since = sa.select(Placing).where(Placing.level_id == level_id, Placing.id >= kept.seen).order_by(Placing.id)
+    since = sa.select(Placement).where(Placement.level_id == level_id, Placement.id >= kept.seen).order_by(Placement.id)
     placings = session.scalars(since).all()
     if not placings:
         return kept if kept.seen == 0 else None

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from registry.errors import BadRecord
-from registry.importers.record import reason_of
+from registry.importers.record import LARGEST, reason_of
 
-LARGEST = 1 << 24
-"""Bytes of one CIF; some 100,000 atoms."""
+ENCRYPTED = 0x1
+"""The bit of a member's flags (PKWARE's APPNOTE.TXT 6.3, section 4.4.4)."""
+
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What is unpacked piece by piece, so that a member that lies about its size can't fill the memory."""
 
 FAULTS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
 """What unpacking a damaged, encrypted or oddly packed member raises."""
@@ -35,10 +38,9 @@ class CifShelf:
         return next((self.places[name] for name in names if name in self.places), None)
 
     def read(self, place: Place, record: str) -> str:
-        """Raise BadRecord for one that is too large or damaged."""
-        size = place.file_size if isinstance(place, zipfile.ZipInfo) else place.stat().st_size
-        if size > LARGEST:
-            raise BadRecord(record, f"its CIF has {size} bytes, the most allowed are {LARGEST}")
+        """Raise BadRecord for one that is too large, packed in a way that isn't read, or damaged."""
+        if (complaint := _complaint(place)) is not None:
+            raise BadRecord(record, complaint)
         try:
             return self._bytes(place).decode("utf-8-sig", errors="replace")
         except FAULTS as error:
@@ -48,7 +50,22 @@ class CifShelf:
         if isinstance(place, Path):
             return place.read_bytes()
         assert self.archive is not None
-        return self.archive.read(place)
+        with self.archive.open(place) as member:
+            return member.read(place.file_size)  # without a number a gigabyte may come at once, whatever size is told
+
+
+def _complaint(place: Place) -> str | None:
+    """Why a CIF isn't even opened."""
+    size = place.file_size if isinstance(place, zipfile.ZipInfo) else place.stat().st_size
+    if size > LARGEST:
+        return f"its CIF has {size} bytes, the most allowed are {LARGEST}"
+    if isinstance(place, Path):
+        return None
+    if place.flag_bits & ENCRYPTED:
+        return "is encrypted: unpack it first"
+    if place.compress_type not in PACKED:
+        return "is packed in a way that isn't read: pack it by deflate"
+    return None
 
 
 @contextmanager

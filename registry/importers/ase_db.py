@@ -51,8 +51,11 @@ CLOSED = re.compile(r"[\s,]*\}\s*")
 
 def records(path: Path) -> Iterator[Item]:
     rows = _json_rows(path) if path.name.lower().removesuffix(".gz").endswith(".json") else _sqlite_rows(path)
-    for index, (row, units) in enumerate(rows):
-        yield read_row(row, f"{path.name}:{index}", path.name, units)
+    try:
+        for index, (row, units) in enumerate(rows):
+            yield read_row(row, f"{path.name}:{index}", path.name, units)
+    except sqlite3.Error as error:
+        raise BadRecord(path.name, f"the database is damaged, the rest wasn't read: {error}") from error
 
 
 def read_row(row: Row, record: str, source: str, units: Units) -> Item:
@@ -108,7 +111,7 @@ def _require_systems(connection: sqlite3.Connection, name: str) -> None:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """The file itself, or what is packed in it, for as long as it is read: SQLite reads no stream."""
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="lode-") as folder:

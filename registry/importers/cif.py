@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from registry.errors import BadRecord
 from registry.importers.files import open_text
 from registry.importers.own_cif import is_own_block, read_own_block
-from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, crystal_of, reason_of
+from registry.importers.record import LARGEST, PARSER_FAULTS, TOO_LARGE, ImportedRecord, Item, crystal_of, reason_of
 
 ID_TAGS = {
     "_database_code_icsd": "icsd",
@@ -34,6 +35,8 @@ def read_blocks(lines: TextIO, name: str, source: str) -> Iterator[Item]:
 
 def read_block(block: str, record: str, source: str) -> Item:
     """One data block as text -> its record, or why there's none."""
+    if len(block) > LARGEST:
+        return BadRecord(record, TOO_LARGE)
     try:
         if is_own_block(block):
             return read_own_block(block, record)
@@ -54,16 +57,21 @@ def read_block(block: str, record: str, source: str) -> Item:
 
 
 def _blocks(lines: TextIO) -> Iterator[str]:
-    """Cut before each data_ line that's outside of a text field, whose bounds are lines that start with a semicolon."""
+    """Cut before each data_ line that's outside of a text field, whose bounds are lines that start with a semicolon.
+
+    Of a block larger than LARGEST the rest is passed over.
+    """
     block: list[str] = []
-    in_text = False
-    for line in lines:
+    size, in_text = 0, False
+    for line in iter(partial(lines.readline, LARGEST), ""):
         in_text ^= line.startswith(";")
         heads = line.lstrip().lower().startswith("data_")
         if heads and not in_text and block:
             yield "".join(block)
-            block = []
-        block.append("> " + line if heads and in_text else line)  # pymatgen would cut there
+            block, size = [], 0
+        if size <= LARGEST:
+            block.append("> " + line if heads and in_text else line)  # pymatgen would cut there
+            size += len(line)
     yield "".join(block)
 
 

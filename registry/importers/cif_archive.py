@@ -12,12 +12,6 @@ from registry.importers.archive import CifShelf, opened
 from registry.importers.cif import read_blocks
 from registry.importers.record import Item
 
-ENCRYPTED = 0x1
-"""The bit of a member's flags (PKWARE's APPNOTE.TXT 6.3, section 4.4.4)."""
-
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What is unpacked piece by piece, so that a member that lies about its size can't fill the memory."""
-
 
 def records(path: Path) -> Iterator[Item]:
     """Raise BadRecord if it's no zip archive or holds no CIF."""
@@ -29,10 +23,8 @@ def records(path: Path) -> Iterator[Item]:
 
 
 def _member(shelf: CifShelf, member: zipfile.ZipInfo, record: str) -> Iterator[Item]:
-    if (complaint := _complaint(member)) is not None:
-        yield BadRecord(record, complaint)
-        return
     try:
+        _refuse_outsiders(member, record)
         text = shelf.read(member, record)
     except BadRecord as error:
         yield error
@@ -45,13 +37,7 @@ def _member(shelf: CifShelf, member: zipfile.ZipInfo, record: str) -> Iterator[I
         yield BadRecord(record, "no structures in it")
 
 
-def _complaint(member: zipfile.ZipInfo) -> str | None:
-    """Why a member isn't even opened."""
+def _refuse_outsiders(member: zipfile.ZipInfo, record: str) -> None:
     place = PureWindowsPath(member.filename)  # knows both kinds of slashes, and drives
     if place.anchor or ".." in place.parts:
-        return "its name leads out of the archive"
-    if member.flag_bits & ENCRYPTED:
-        return "is encrypted: unpack it first"
-    if member.compress_type not in PACKED:
-        return "is packed in a way that isn't read: pack it by deflate"
-    return None
+        raise BadRecord(record, "its name leads out of the archive")

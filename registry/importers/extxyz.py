@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,11 +15,21 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.importers.files import open_text
 from registry.importers.own import is_ours, own_record
-from registry.importers.record import PARSER_FAULTS, ImportedEnergy, ImportedRecord, Item, checked, reason_of
+from registry.importers.record import (
+    LARGEST,
+    MOST_SITES,
+    PARSER_FAULTS,
+    ImportedEnergy,
+    ImportedRecord,
+    Item,
+    checked,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+TOO_MANY_ATOMS = f"more than {MOST_SITES} atoms, the most allowed"
 ID_KEYS = {
     "material_id": "mp",
     "mp_id": "mp",
@@ -32,7 +43,8 @@ ID_KEYS = {
 def records(path: Path) -> Iterator[Item]:
     with open_text(path) as lines:
         for index, frame in enumerate(_frames(lines, path.name)):
-            yield read_frame(frame, f"{path.name}:{index}", path.name)
+            record = f"{path.name}:{index}"
+            yield read_frame(frame, record, path.name) if frame else BadRecord(record, TOO_MANY_ATOMS)
 
 
 def read_frame(frame: str, record: str, source: str) -> Item:
@@ -48,17 +60,21 @@ def read_frame(frame: str, record: str, source: str) -> Item:
 
 
 def _frames(lines: TextIO, name: str) -> Iterator[str]:
-    """Raise BadRecord where the count of atoms isn't one: no later frame can be found then."""
+    """Nothing for one that is passed over, since it has more atoms than any record.
+
+    Raise BadRecord where the count of atoms isn't one: no later frame can be found then.
+    """
     index = 0
-    while head := lines.readline():
+    while head := lines.readline(LARGEST):
         if not head.strip():
             continue
         if not head.strip().isdecimal():
             raise BadRecord(f"{name}:{index}", f"{head.strip()[:40]!r} is no number of atoms; the rest wasn't read")
-        body = list(islice(lines, int(head) + 1))
-        if len(body) < int(head) + 1:
-            raise BadRecord(f"{name}:{index}", f"the file ends within the {head.strip()} atoms of this frame")
-        yield head + "".join(body)
+        count = int(head)
+        body = deque(islice(lines, count), maxlen=None if count <= MOST_SITES else 0)
+        if not (last := lines.readline(LARGEST)):
+            raise BadRecord(f"{name}:{index}", f"the file ends within the {count} atoms of this frame")
+        yield "".join([head, *body, last]) if count <= MOST_SITES else ""
         index += 1
 
 

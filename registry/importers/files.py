@@ -21,8 +21,6 @@ READERS: dict[str, str] = {
     "*.cif": "cif",
     "*.mcif": "cif",
     "*.zip": "cif_archive",
-    "poscar*": "poscar",
-    "contcar*": "poscar",
     "*.poscar": "poscar",
     "*.vasp": "poscar",
     "*.extxyz": "extxyz",
@@ -31,8 +29,13 @@ READERS: dict[str, str] = {
     "*.parquet": "parquet",
     "*.db": "ase_db",
     "*.csv": "gnome",
+    "poscar*": "poscar",
+    "contcar*": "poscar",
 }
-"""Pattern of the lower-case file name, without .gz -> the module beside this one that reads it."""
+"""Pattern of the lower-case file name, without .gz -> the module beside this one that reads it; the first that fits."""
+
+PACKED = ("parquet", "cif_archive")
+"""Readers of files that are packed by themselves; a .gz around them isn't read."""
 
 ASE_JSON = re.compile(r'\s*\{\s*"(\d+|ids|nextid)"\s*:')
 """How ASE's JSON begins: rows under their numbers."""
@@ -61,7 +64,7 @@ def read_file(path: str | Path, structures: Path | None = None) -> Iterator[Item
 
 def open_text(path: Path, errors: str = "strict") -> TextIO:
     """Open for reading, unpacking .gz and passing over a byte order mark on the way."""
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", errors=errors)
     return path.open(encoding="utf-8-sig", errors=errors)
 
@@ -81,7 +84,9 @@ def _reader(path: Path, structures: Path | None) -> Reader:
         raise BadRecord(path.name, "the file is empty")
     name = format_of(path)
     if name is None:
-        raise BadRecord(path.name, f"unknown format: known are {', '.join(READERS)}, each also as .gz")
+        raise BadRecord(path.name, f"unknown format: known are {', '.join(READERS)}, also as .gz")
+    if name in PACKED and path.suffix.lower() == ".gz":
+        raise BadRecord(path.name, "is packed twice: unpack the .gz first")
     if name == "pymatgen_json" and _is_ase_json(path):
         name = "ase_db"
     reader: Callable[..., Iterator[Item]] = importlib.import_module(f"registry.importers.{name}").records

@@ -119,7 +119,11 @@ def beside_gnome(record: ImportedRecord) -> ImportedRecord:
 
 def _lines(reader: csv.DictReader[str], name: str) -> Iterator[tuple[str, Line | BadRecord]]:
     """Each with its record's name. Raise BadRecord for another table."""
-    if missing := [column for column in REQUIRED if column not in (reader.fieldnames or [])]:
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error as error:
+        raise BadRecord(name, f"doesn't parse as CSV: {error}") from error
+    if missing := [column for column in REQUIRED if column not in columns]:
         raise BadRecord(name, f"isn't GNoME's table of materials: it lacks the columns {', '.join(missing)}")
     index = 0
     while True:

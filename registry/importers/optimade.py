@@ -28,6 +28,7 @@ from registry.importers.record import (
 )
 from registry.importers.web import FIRST_CONTACT, Patience, fetch, new_session
 from registry.properties import BAND_GAP, CrystalProperty
+from registry.terms import forbids_commerce
 
 REQUIRED = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 DESCRIBING = ("species", "nsites", "dimension_types", "nperiodic_dimensions", "structure_features")
@@ -35,7 +36,6 @@ DATING = ("immutable_id", "last_modified")
 
 PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 VERSION = re.compile(r"/(v\d+(\.\d+)*)?(/structures)?/*$")
-NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])", re.IGNORECASE)
 UNTOLD_SITES = {"implicit_atoms": "atoms without a site", "site_attachments": "atoms attached to a site without one of "
                 "their own", "assemblies": "sites that are occupied together or not at all"}  # fmt: skip
 
@@ -88,7 +88,7 @@ def open_provider(query: Query, patience: Patience | None = None) -> Delivery:
         items=_items(session, server, url, query.energy, patience or Patience()),
         licence=" or ".join(server.licences),
         citation=server.citation,
-        non_commercial=query.non_commercial or all(map(NON_COMMERCIAL.search, server.licences)),
+        non_commercial=query.non_commercial or all(map(forbids_commerce, server.licences)),
     )
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from registry.errors import BadRecord
 from registry.importers.files import open_text
-from registry.importers.record import PARSER_FAULTS, ImportedRecord, Item, crystal_of, reason_of
+from registry.importers.record import LARGEST, PARSER_FAULTS, TOO_LARGE, ImportedRecord, Item, crystal_of, reason_of
 
 
 def records(path: Path) -> Iterator[Item]:
     with open_text(path) as file:
-        text = file.read()
+        text = file.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise BadRecord(path.name, TOO_LARGE)
     yield read_poscar(text, f"{path.name}:0", path.name)
 
 

@@ -23,6 +23,7 @@ PARAMETER_KEYS = ("hubbards", "potcars", "potcar_symbols", "potcar_spec", "oxide
                   "adjustments", "energy_adjustments")  # fmt: skip
 DATA_KEYS = ("oxide_type",)
 ID_KEYS = ("entry_id", "material_id", "mp_id", "task_id")
+SITE_KEYS = ("species", "abc")
 METADATA_KEYS = ("tags", "mineral", "aflow", "strukturbericht", "pearson", "name")
 
 CHUNK = 1 << 20
@@ -113,8 +114,9 @@ def _decoded(written: dict[str, Any]) -> Structure:
     """From pymatgen's own form, or from a lattice matrix with `species` and `abc` side by side."""
     from pymatgen.core.structure import Structure
 
-    if "sites" in written:
-        return Structure.from_dict(written)
+    if "sites" in written:  # without the sites' properties: for these pymatgen imports whatever module a file names
+        sites = [{name: site[name] for name in SITE_KEYS if name in site} for site in written["sites"]]
+        return Structure.from_dict({"lattice": written["lattice"], "sites": sites})
     return Structure(written["lattice"], written["species"], written["abc"])
 
 

@@ -35,6 +35,11 @@ MOST_SLANTED = 1e4
 MOST_SITES = 32_767
 """What a smallint holds, the type of `nsites` and of the amounts of a composition."""
 
+LARGEST = 1 << 24
+"""Bytes of the text of one crystal; some 100,000 atoms. A gzip of a few kilobytes may unpack to any number."""
+
+TOO_LARGE = f"the text of one crystal has more than {LARGEST} bytes"
+
 LARGEST_ENERGY = 1e6
 """eV per cell; the CHECK of table `calculation`."""
 
@@ -98,7 +103,7 @@ class ImportedRecord:
 
     def __post_init__(self) -> None:
         names = [one for value in self.external_ids.values() for one in ([value] if isinstance(value, str) else value)]
-        if long := [name for name in names if len(name) > LONGEST_ID]:
+        if long := [name for name in (*self.external_ids, *names) if len(name) > LONGEST_ID]:
             raise BadRecord(self.record, f"the id {long[0][:40]!r}... is longer than {LONGEST_ID} characters")
         object.__setattr__(self, "external_ids", _storable(self.external_ids, self.record))
         object.__setattr__(self, "metadata", _storable(self.metadata, self.record))
@@ -199,8 +204,11 @@ def _storable_property(one: CrystalProperty, record: str) -> CrystalProperty:
 
 
 def _storable_terms(terms: SourceTerms | None, record: str) -> None:
-    if terms is not None:
-        _storable([terms.name, terms.licence, terms.citation], record)
+    if terms is None:
+        return
+    _storable([terms.name, terms.licence, terms.citation], record)
+    if len(terms.name) > LONGEST_ID:
+        raise BadRecord(record, f"its source {terms.name[:40]!r}... is longer than {LONGEST_ID} characters")
 
 
 def _storable(value: Any, record: str) -> Any:

@@ -64,7 +64,8 @@ def _alone(ours: Connection) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise DatabaseError(f"the merge stopped: {error}; run it again, and it goes on where it was") from error
+        told = " ".join(str(error).split())
+        raise DatabaseError(f"the merge stopped: {told}; run it again, and it goes on where it was") from error
 
 
 def _refuse_without_rights(ours: Connection) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from registry.models import Base
 
 BATCH = 5_000
-STAY_BEHIND = frozenset({"hull_event", "hull_state", "placing", "unplaced", "work", "worker"})
+STAY_BEHIND = frozenset({"hull_event", "hull_state", "placement", "unplaced", "work", "worker"})
 """Claims belong to their registry, and where entries stand on the hull is derived: `lode place`."""
 
 
@@ -79,6 +79,9 @@ _CHECKPOINT = "' (' || left({row}.checkpoint_sha256, 12) || ')'"
 _BEGUN = "to_char({row}.created_at AT TIME ZONE 'UTC', '\" (begun \"YYYY-MM-DD HH24:MI:SS\")\"')"
 _ROUND_NUMBER = """(SELECT CASE WHEN bool_or(other.number = it.number) THEN max(other.number) + 1 ELSE it.number END
 FROM round AS other WHERE other.campaign_id = it.campaign_id)"""
+# A material there may be what a calculation ended with here.
+_ADOPTED = """UPDATE structure SET origin = it.origin FROM it
+WHERE structure.public_id = it.public_id AND structure.origin = 'relaxed' AND it.origin <> 'relaxed'"""
 _ATTEMPT = ("initial_structure_id", "level_id", "state", "task", "attempt", "settings_hash", "engine_version")
 
 TABLES = (
@@ -100,6 +103,7 @@ TABLES = (
         "structure",
         _equal("public_id"),
         {"composition_id": "composition", "prototype_id": "prototype", "source_id": "source"},
+        refresh=_ADOPTED,
         batch=1_000,
     ),
     MergedTable("external_id", _equal("structure_id", "scheme", "value"), _STRUCTURE, key="structure_id"),

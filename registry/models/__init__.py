@@ -3,7 +3,7 @@
 from registry.models.base import Base
 from registry.models.calculation import Calculation, Frame, Level, ReferenceSet
 from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
-from registry.models.hull import HullEvent, HullState, Placing, Unplaced
+from registry.models.hull import HullEvent, HullState, Placement, Unplaced
 from registry.models.material import (
     Composition,
     Duplicate,
@@ -38,7 +38,7 @@ __all__ = [
     "Lineage",
     "Model",
     "ModelFile",
-    "Placing",
+    "Placement",
     "Prediction",
     "Property",
     "Prototype",

@@ -68,6 +68,10 @@ class Calculation(Base):
         ),
         CheckConstraint("(state = 'failed') = (error_class IS NOT NULL)", name="failed_has_class"),
         CheckConstraint("energy = energy AND abs(energy) < 1e6", name="energy_finite"),
+        CheckConstraint("abs(correction) < 1e6", name="correction_finite"),
+        CheckConstraint("octet_length(forces) > 0 AND octet_length(forces) % 24 = 0", name="forces_of_sites"),
+        CheckConstraint("cardinality(stress) = 6", name="stress_voigt"),
+        CheckConstraint("attempt > 0", name="attempt_counted"),
         CheckConstraint(
             "(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)", name="off_hull_says_why"
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -43,6 +43,7 @@ class Selection(Base):
     __tablename__ = "selection"
     __table_args__ = (
         one_of("purpose", Purpose),
+        CheckConstraint("abs(predicted_decomposition_energy) < 'infinity'", name="energy_finite"),
         ForeignKeyConstraint(["model_id", "level_id"], ["model.id", "model.level_id"]),
         UniqueConstraint("structure_id", "level_id", "purpose"),
         Index(None, "round_id", "purpose", "rank"),

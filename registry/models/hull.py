@@ -102,10 +102,10 @@ class Unplaced(Base):
     level_id: Mapped[int]
 
 
-class Placing(Base):
+class Placement(Base):
     """One bringing up to date of a level's hull states; from these, hulls kept in memory catch up."""
 
-    __tablename__ = "placing"
+    __tablename__ = "placement"
     __table_args__ = (
         CheckConstraint('(calculation_ids IS NULL) = ("references" IS NOT NULL)', name="whole_says_references"),
         Index(None, "level_id", "id"),

@@ -63,7 +63,7 @@ class Structure(Base):
         CheckConstraint("cardinality(lattice) = 9", name="lattice_3x3"),
         CheckConstraint("nsites = cardinality(species) AND nsites > 0", name="sites_counted"),
         CheckConstraint("octet_length(coords) = 24 * nsites", name="coords_match"),
-        CheckConstraint("volume > 0", name="volume_positive"),
+        CheckConstraint("volume > 0 AND volume < 'infinity'", name="volume_positive"),
         one_of("origin", Origin),
         Index(None, "composition_id", "id"),
         Index(None, "prototype_id", "id"),

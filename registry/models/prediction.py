@@ -64,7 +64,9 @@ class Prediction(Base):
     __tablename__ = "prediction"
     __table_args__ = (
         one_of("stage", Stage),
-        CheckConstraint("spread >= 0", name="spread_positive"),
+        CheckConstraint("abs(formation_energy_per_atom) < 'infinity'", name="energy_finite"),
+        CheckConstraint("spread >= 0 AND spread < 'infinity'", name="spread_positive"),
+        CheckConstraint("cardinality(members) > 0", name="members_counted"),
         UniqueConstraint("structure_id", "model_id", "stage"),
         Index(None, "model_id", "stage", "structure_id"),
     )

@@ -167,7 +167,7 @@ class _Reader:
         token = _first(inner)
         if inner.data == "property":
             name = ".".join(_tokens(inner))
-            raise self._wrong(inner, f'a field can\'t be compared with {name}: text goes in double quotes, "{name}"')
+            raise self._wrong(inner, _no_value(name))
         try:
             return convert(field, token, operator)
         except FilterError as error:
@@ -177,6 +177,14 @@ class _Reader:
         tokens = list(tree.scan_values(lambda _: True))
         start, end = tokens[0].start_pos or 0, tokens[-1].end_pos or 0
         return wrong(self.text, start, end - start, message)
+
+
+def _no_value(name: str) -> str:
+    if name.upper() in {"TRUE", "FALSE"}:
+        return f"'{name}' isn't understood here: did you mean {name.upper()}?"
+    if name in FIELDS:
+        return f"two fields can't be compared: {name} stands where a value should"
+    return f'a field can\'t be compared with {name}: text goes in double quotes, "{name}"'
 
 
 def _branches(tree: Branch) -> list[Branch]:
@@ -196,7 +204,7 @@ def _syntax_error(text: str, error: UnexpectedInput) -> FilterError:
     start = len(text) if at_end else error.pos_in_stream or 0
     while 0 < start < len(text) and text[start] in "<>=!&|" and text[start - 1] in "<>=!&|":
         start -= 1  # "==" is one slip, not a right and a wrong "="
-    found = re.compile(r"\w+|[<>=!&|]+|.", flags=re.DOTALL).match(text, start)
+    found = re.compile(r'\w+|[<>=!&|]+|"(?:[^"\\]|\\.)*"|.', flags=re.DOTALL).match(text, start)
     word = found.group() if found else ""
     return wrong(text, start, len(word), _explained(word, _expected(error)))
 
@@ -217,6 +225,8 @@ def _explained(word: str, expected: set[str]) -> str:
         return f'{shown}: text goes in "double quotes"'
     if word == '"':
         return "this text has no closing quote"
+    if word == ",":
+        return f"{shown}: only HAS ALL, HAS ANY and HAS ONLY take several values"
     if "IDENTIFIER" in expected and word[:1].isalpha() and word not in KEYWORDS:
         at_start_of_comparison = "LPAR" in expected
         hint = suggestion(word, FIELDS) if at_start_of_comparison else f': text goes in double quotes, "{word[:40]}"'

@@ -280,7 +280,7 @@ def _position(question: Question, cursor: str) -> tuple[bool, tuple[Any, int]]:
         after = (_sort_value(question.sort, value), int(last))
         if abs(after[1]) > LARGEST_ID or not _fits(after[0]):
             raise ValueError("no column holds such a value")
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise FilterError("this cursor is damaged: start again without it") from None
     if fingerprint != _fingerprint(question):
         raise FilterError("this cursor belongs to another filter, level or order: start again without it")

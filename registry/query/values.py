@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MAX_DIGITS = 18
 MAX_AMOUNT = 32_767
+MAX_GROUPS = 8
+"""Parentheses in each other, as in Ca(Al(OH)4)2."""
+
 EQUALITY = {"=", "!="}
 PARTIAL = {"CONTAINS", "STARTS", "ENDS"}
 
@@ -29,7 +32,7 @@ def convert(field: Field, token: Token, operator: str = "=") -> Value:
     """The value that a token stands for. Raises FilterError without a position."""
     if field.type in {Type.INTEGER, Type.FLOAT}:
         number = _number(field, token)
-        named = field.name == "spacegroup_number" and operator in EQUALITY and isinstance(number, int)
+        named = field.name == "spacegroup_number" and operator in EQUALITY and number == int(number)
         return either_hand(int(number)) if named else number
     if field.type is Type.BOOLEAN:
         return _boolean(field, token)
@@ -93,10 +96,13 @@ def _formula(words: str) -> str:
 
 
 def _anonymous(words: str) -> str:
-    if not re.fullmatch(r"([A-Z]\d{0,4})+", words):
+    """Divided by the common divisor, as the amounts of a formula are."""
+    if not re.fullmatch(r"([A-Z]([1-9]\d{0,3})?)+", words):
         raise FilterError(f"'{words[:40]}' isn't an anonymous formula like \"AB2\"")
-    counts = sorted(int(count or 1) for _, count in re.findall(r"([A-Z])(\d*)", words))
-    return "".join(letter + written(count) for letter, count in zip(species_letters(len(counts)), counts, strict=True))
+    counts = sorted(int(count or 1) for count in re.findall(r"[A-Z](\d*)", words))
+    divisor = gcd(*counts)
+    amounts = [count // divisor for count in counts]
+    return "".join(letter + written(count) for letter, count in zip(species_letters(len(counts)), amounts, strict=True))
 
 
 def _timestamp(words: str) -> datetime:
@@ -107,17 +113,17 @@ def _timestamp(words: str) -> datetime:
         raise FilterError(f'\'{words[:40]}\' isn\'t a moment: write "2026-01-31" or "2026-01-31T12:00:00Z"') from None
 
 
-def _group(rest: list[str], formula: str, nested: bool = False) -> dict[str, int]:
+def _group(rest: list[str], formula: str, depth: int = 0) -> dict[str, int]:
     amounts: dict[str, int] = {}
     while rest:
         word = rest.pop()
-        if word == ")" and nested:
+        if word == ")" and depth:
             return amounts
-        inner = _group(rest, formula, nested=True) if word == "(" and not nested else {element_symbol(word): 1}
+        inner = _group(rest, formula, depth + 1) if word == "(" and depth < MAX_GROUPS else {element_symbol(word): 1}
         factor = int(rest.pop()[:6]) if rest and rest[-1].isdecimal() else 1
         for element, count in inner.items():
             amounts[element] = amounts.get(element, 0) + factor * count
-    if nested:
+    if depth:
         raise FilterError(f"'{formula[:40]}' has a parenthesis that isn't closed")
     return amounts
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.app import create_app
+from api.explorer import landing
+from registry import queue
 from tests import factories as make
 
 
@@ -48,6 +50,14 @@ def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     status, text = get(request)  # type: ignore[arg-type]
     return status, json.loads(text)
+
+
+def test_a_page_that_takes_too_long(url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "SECONDS", 0.1)
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE structure IN ACCESS EXCLUSIVE MODE"))
+        assert get(f"{url}/") == (503, "counting took too long: ask at /graphql, or come back later")
+    assert get(f"{url}/")[0] == 200
 
 
 def test_serves(url: str, engine: Engine) -> None:
@@ -89,10 +99,12 @@ def test_work_is_shown_before_a_daemon_has_looked(url: str, engine: Engine) -> N
     with Session(engine) as session:
         make.calculation(session, make.structure(session, "LiCl"), make.level(session))
         session.commit()
-    assert "<td>place</td><td>1</td><td>0</td><td>0</td>" in get(f"{url}/")[1]
+        waiting = queue.summary(session)["place"]["waiting"]
+    assert waiting > 0
+    assert f"<td>place</td><td>{waiting}</td><td>0</td><td>0</td>" in get(f"{url}/")[1]
     query = json.dumps({"query": "{ work { kind waiting } }"}).encode()
     shown = post(f"{url}/graphql", query)[1]["data"]
-    assert {"kind": "place", "waiting": 1} in shown["work"]  # type: ignore[index]
+    assert {"kind": "place", "waiting": waiting} in shown["work"]  # type: ignore[index]
 
 
 def test_an_empty_registry_has_a_page(engine: Engine) -> None:

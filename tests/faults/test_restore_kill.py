@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,12 +15,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from registry.backup import backup, restore
+from registry.backup import restore
 from registry.database import engine_for
 from registry.errors import BackupError
 from registry.schema import check_schema, upgrade
-from tests.conftest import TEMPLATE, NewDatabase
-from tests.registry.clusters import contents, fill
+from tests.conftest import NewDatabase
+from tests.registry.clusters import contents
 
 CODE = "import sys, pathlib; from registry.backup import restore; restore(sys.argv[1], pathlib.Path(sys.argv[2]))"
 KILLS = 4
@@ -31,26 +30,6 @@ WHERE datname = %s AND application_name = 'pg_restore' AND xact_start IS NOT NUL
 """
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
 EMPTY = {"sequences": []}
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def file(filled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("backup") / "registry.lode"
-    backup(filled, made)
-    return made
-
-
-@pytest.fixture(params=["template1", TEMPLATE], ids=["without tables", "fresh from init"])
-def target(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[str]:
-    with new_database(request.param) as url:
-        yield url
 
 
 def start(url: str, file: Path) -> subprocess.Popen[bytes]:
@@ -81,10 +60,10 @@ def goes_on(url: str) -> bool:
 
 @pytest.mark.parametrize("orphan", ["dies too", "goes on alone"])
 def test_a_restore_killed_while_rows_come(
-    postgres_server: str, filled: str, file: Path, target: str, orphan: str
+    postgres_server: str, filled_registry: str, backup_file: Path, restore_target: str, orphan: str
 ) -> None:
-    database = make_url(target).database
-    caller = start(target, file)
+    database = make_url(restore_target).database
+    caller = start(restore_target, backup_file)
     wait_until(postgres_server, IN_TRANSACTION, database, 1)
     program = program_of(caller)
     program.suspend()
@@ -93,36 +72,38 @@ def test_a_restore_killed_while_rows_come(
     if orphan == "dies too":
         program.kill()
         wait_until(postgres_server, CONNECTED, database, 0)
-        assert contents(target) == EMPTY
-        restore(target, file)
+        assert contents(restore_target) == EMPTY
+        restore(restore_target, backup_file)
     else:
         program.resume()
         wait_until(postgres_server, CONNECTED, database, 0)
         with pytest.raises(BackupError, match="isn't empty"):
-            restore(target, file)
-    assert contents(target) == contents(filled)
-    assert goes_on(target)
+            restore(restore_target, backup_file)
+    assert contents(restore_target) == contents(filled_registry)
+    assert goes_on(restore_target)
 
 
-def test_random_moments(postgres_server: str, filled: str, file: Path, target: str, new_database: NewDatabase) -> None:
+def test_random_moments(
+    postgres_server: str, filled_registry: str, backup_file: Path, restore_target: str, new_database: NewDatabase
+) -> None:
     """After each the registry has no tables, those of an empty one, or everything."""
     with new_database() as empty, new_database("template1") as timed:
-        allowed = [EMPTY, contents(empty), contents(filled)]
+        allowed = [EMPTY, contents(empty), contents(filled_registry)]
         begun = time.monotonic()
-        assert start(timed, file).wait() == 0
+        assert start(timed, backup_file).wait() == 0
         seconds = time.monotonic() - begun
     rng = random.Random(0)
     for _ in range(KILLS):
-        caller = start(target, file)
+        caller = start(restore_target, backup_file)
         try:
             caller.wait(seconds * rng.uniform(0.3, 1.0))
         except subprocess.TimeoutExpired:
             os.killpg(caller.pid, signal.SIGKILL)
             caller.wait()
-        wait_until(postgres_server, CONNECTED, make_url(target).database, 0)
-        found = contents(target)
+        wait_until(postgres_server, CONNECTED, make_url(restore_target).database, 0)
+        found = contents(restore_target)
         assert found in allowed
     if not found.get("structure"):
-        restore(target, file)
-    assert contents(target) == contents(filled)
-    assert goes_on(target)
+        restore(restore_target, backup_file)
+    assert contents(restore_target) == contents(filled_registry)
+    assert goes_on(restore_target)

@@ -68,6 +68,8 @@ def fill_every_table(session: Session) -> None:
         models.ReferenceSet(
             level_id=told.level.id, from_level_id=make.level(session, "theirs").id, compared={"functional": "PBE"}
         ),
+        models.Unplaced(level_id=label.level_id, calculation_id=label.id),
+        models.Placement(level_id=label.level_id, calculation_ids=[label.id]),
         models.ModelFile(model_id=told.model.id, name="model.json", content=b"{}"),
         models.Validation(round_id=turn.id, name="textbook", summary={}, rows=[{"formula": "NaCl"}]),
         models.Frame(

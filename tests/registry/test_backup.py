@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,37 +23,18 @@ from registry.errors import BackupError, DatabaseUnavailable
 from registry.postgres_binaries import Binaries, find_binaries, find_client
 from registry.schema import schema_revision, upgrade
 from tests import factories as make
-from tests.conftest import TEMPLATE, NewDatabase, _system_binaries
+from tests.conftest import NewDatabase, _system_binaries
 from tests.docs.salts import salts
-from tests.registry.clusters import contents, fill
+from tests.registry.clusters import contents
 
 
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    """A registry with rows; its URL."""
-    with new_database() as url:
-        fill(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def file(filled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("backup") / "registry.lode"
-    assert backup(filled, made) == made.stat().st_size
-    return made
-
-
-@pytest.fixture(params=["template1", TEMPLATE], ids=["without tables", "fresh from init"])
-def target(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[str]:
-    with new_database(request.param) as url:
-        yield url
-
-
-def test_a_restored_registry_is_equal_row_for_row_and_goes_on(filled: str, file: Path, target: str) -> None:
-    counts = restore(target, file)
-    assert contents(target) == contents(filled)
+def test_a_restored_registry_is_equal_row_for_row_and_goes_on(
+    filled_registry: str, backup_file: Path, restore_target: str
+) -> None:
+    counts = restore(restore_target, backup_file)
+    assert contents(restore_target) == contents(filled_registry)
     assert counts["structure"] > 5
-    engine = engine_for(target)
+    engine = engine_for(restore_target)
     with engine.begin() as connection:
         assert connection.scalar(text("SELECT has_table_privilege('lode_reader', 'structure', 'SELECT')"))
         assert connection.scalar(text("SELECT has_table_privilege('lode_worker', 'work', 'DELETE')"))
@@ -65,14 +45,16 @@ def test_a_restored_registry_is_equal_row_for_row_and_goes_on(filled: str, file:
     engine.dispose()
 
 
-def test_a_registry_with_rows_is_left_alone_and_named(filled: str, file: Path) -> None:
-    before = contents(filled)
+def test_a_registry_with_rows_is_left_alone_and_named(filled_registry: str, backup_file: Path) -> None:
+    before = contents(filled_registry)
     with pytest.raises(BackupError, match=r"isn't empty .*\d+ in structure"):
-        restore(filled, file)
-    assert contents(filled) == before
+        restore(filled_registry, backup_file)
+    assert contents(filled_registry) == before
 
 
-def test_own_models_and_levels_make_a_registry_no_empty_one(engine: Engine, database_url: str, file: Path) -> None:
+def test_own_models_and_levels_make_a_registry_no_empty_one(
+    engine: Engine, database_url: str, backup_file: Path
+) -> None:
     """Beyond what `lode init` puts there: they would be gone."""
     with Session(engine) as session, session.begin():
         at = make.level(session, "7net-0")
@@ -80,55 +62,57 @@ def test_own_models_and_levels_make_a_registry_no_empty_one(engine: Engine, data
         make.model(session, at, "my own", promoted=False)
         make.level(session, "my level")
     with pytest.raises(BackupError, match=r"2 in model, .*level my level"):
-        restore(database_url, file)
+        restore(database_url, backup_file)
     assert len(contents(database_url)["model"]) == 2
 
 
-def test_tables_that_somebody_writes_to_are_not_replaced(engine: Engine, database_url: str, file: Path) -> None:
+def test_tables_that_somebody_writes_to_are_not_replaced(engine: Engine, database_url: str, backup_file: Path) -> None:
     with Session(engine) as session:
         make.structure(session)
         with pytest.raises(BackupError, match="lock timeout"):
-            restore(database_url, file)
+            restore(database_url, backup_file)
         session.commit()
     with pytest.raises(BackupError, match="1 in structure"):
-        restore(database_url, file)
+        restore(database_url, backup_file)
 
 
-def test_a_database_of_somebody_else_is_left_alone(empty_database: str, file: Path) -> None:
+def test_a_database_of_somebody_else_is_left_alone(empty_database: str, backup_file: Path) -> None:
     engine = engine_for(empty_database)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE invoice (id int)"))
     with pytest.raises(BackupError, match=r"isn't empty \(table invoice"):
-        restore(empty_database, file)
+        restore(empty_database, backup_file)
     engine.dispose()
 
 
-def test_a_file_is_private_and_never_overwritten_unasked(filled: str, file: Path) -> None:
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+def test_a_file_is_private_and_never_overwritten_unasked(filled_registry: str, backup_file: Path) -> None:
+    assert stat.S_IMODE(backup_file.stat().st_mode) == 0o600
+    digest = hashlib.sha256(backup_file.read_bytes()).hexdigest()
     with pytest.raises(BackupError, match="exists: give another name, or --replace"):
-        backup(filled, file)
-    assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
-    assert not list(file.parent.glob("*.draft"))
+        backup(filled_registry, backup_file)
+    assert hashlib.sha256(backup_file.read_bytes()).hexdigest() == digest
+    assert not list(backup_file.parent.glob("*.draft"))
 
 
-def test_a_backup_replaces_its_forerunner_when_told(filled: str, tmp_path: Path) -> None:
+def test_a_backup_replaces_its_forerunner_when_told(filled_registry: str, tmp_path: Path) -> None:
     (tmp_path / "daily").write_text("old")
-    backup(filled, tmp_path / "daily", replace=True)
+    backup(filled_registry, tmp_path / "daily", replace=True)
     assert (tmp_path / "daily").read_bytes().startswith(b"PGDMP")
 
 
 @pytest.mark.parametrize("garbage", [b"", b"PGDMP", b"PGDMP" + bytes(500), b"SELECT 1;\n", bytes(range(256))])
-def test_garbage_is_refused_and_changes_nothing(target: str, tmp_path: Path, garbage: bytes) -> None:
+def test_garbage_is_refused_and_changes_nothing(restore_target: str, tmp_path: Path, garbage: bytes) -> None:
     (tmp_path / "file").write_bytes(garbage)
-    refuses(target, tmp_path / "file")
+    refuses(restore_target, tmp_path / "file")
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9, 0.999])
-def test_a_truncated_file_is_refused_and_changes_nothing(target: str, tmp_path: Path, file: Path, part: float) -> None:
-    whole = file.read_bytes()
+def test_a_truncated_file_is_refused_and_changes_nothing(
+    restore_target: str, tmp_path: Path, backup_file: Path, part: float
+) -> None:
+    whole = backup_file.read_bytes()
     (tmp_path / "file").write_bytes(whole[: int(len(whole) * part)])
-    refuses(target, tmp_path / "file")
+    refuses(restore_target, tmp_path / "file")
 
 
 def refuses(target: str, file: Path) -> None:
@@ -181,22 +165,22 @@ def test_a_client_as_new_as_the_server_is_asked_for() -> None:
 CODE = "import sys, pathlib; from registry.backup import backup; backup(sys.argv[1], pathlib.Path(sys.argv[2]))"
 
 
-def test_a_killed_backup_leaves_no_half_file_and_shows_no_password(filled: str, tmp_path: Path) -> None:
+def test_a_killed_backup_leaves_no_half_file_and_shows_no_password(filled_registry: str, tmp_path: Path) -> None:
     """pg_dump is held at a locked table; it loses its caller there."""
-    engine = engine_for(filled)
+    engine = engine_for(filled_registry)
     with engine.connect() as holder:
         holder.execute(text("LOCK TABLE structure IN ACCESS EXCLUSIVE MODE"))
-        caller = subprocess.Popen([sys.executable, "-c", CODE, filled, str(tmp_path / "file")])
+        caller = subprocess.Popen([sys.executable, "-c", CODE, filled_registry, str(tmp_path / "file")])
         dumper = child_of(caller)
         assert str(engine.url.password) not in " ".join(dumper.cmdline())
         caller.send_signal(signal.SIGKILL)
         caller.wait()
         with pytest.raises(BackupError, match="another backup writes"):
-            backup(filled, tmp_path / "file")
+            backup(filled_registry, tmp_path / "file")
         dumper.kill()
         psutil.wait_procs([dumper], timeout=20)
         assert not (tmp_path / "file").exists()
-    assert backup(filled, tmp_path / "file") > 0
+    assert backup(filled_registry, tmp_path / "file") == (tmp_path / "file").stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     engine.dispose()
 

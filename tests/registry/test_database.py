@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from registry.database import (
+    answer_within,
     check_server,
     connect,
     database_url,
@@ -15,7 +16,7 @@ from registry.database import (
     long_transaction,
     session_factory,
 )
-from registry.errors import DatabaseError, DatabaseUnavailable, SchemaOutdated
+from registry.errors import DatabaseError, DatabaseUnavailable, SchemaOutdated, TooSlow
 from registry.settings import load_settings
 
 
@@ -73,6 +74,15 @@ def test_a_replica_refuses_writes_in_one_line(engine: Engine) -> None:
         connection.execute(text("SET TRANSACTION READ ONLY"))
         with pytest.raises(DatabaseError, match="only reads, as replicas do"):
             connection.execute(text("CREATE TABLE mine (id int)"))
+
+
+def test_a_question_that_takes_too_long_is_ended_in_one_line(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        answer_within(session, 0.05)
+        with pytest.raises(TooSlow, match="took longer than it may"):
+            session.execute(text("SELECT pg_sleep(5)"))
+        session.rollback()
+        assert session.scalar(text("SHOW statement_timeout")) == "0"
 
 
 def test_an_engine_survives_a_server_that_dropped_its_connections(database_url: str) -> None:

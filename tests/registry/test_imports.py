@@ -108,6 +108,27 @@ def test_the_same_file_at_another_level_goes_in(session: Session, tmp_path: Path
     assert session.scalars(sa.select(Calculation)).one().energy == -7.0
 
 
+def test_what_a_calculation_ended_with_is_a_material_once_it_is_imported(session: Session, tmp_path: Path):
+    """Relaxed structures that were exported come back with the energies of another level."""
+    path = written(tmp_path, frame("Cs 0 0 0;Cl 2 2 2", energy=-7.0))
+    bring(session, path)
+    session.execute(sa.update(Structure).values(origin="relaxed"))
+    assert session.scalars(sa.text("SELECT public_id FROM material")).all() == []
+    report = bring(session, path, level="theirs")
+    assert (report.imported, report.duplicates) == (1, 0)
+    assert session.scalars(sa.text("SELECT level FROM material")).all() == ["theirs"]
+
+
+def test_links_of_what_a_calculation_ended_with_stay(session: Session, tmp_path: Path):
+    texts = [frame("Cs 0 0 0;Cl 2 2 2", edge) for edge in (4.0, 4.1, 4.2)]
+    bring(session, written(tmp_path, texts[0] + texts[1]))
+    session.execute(sa.update(Structure).values(origin="relaxed"))
+    report = bring(session, written(tmp_path, "".join(texts), "again.extxyz"))
+    assert (report.imported, report.duplicates) == (2, 1)
+    first = session.scalars(sa.select(sa.func.min(Structure.id))).one()
+    assert list(session.scalars(sa.select(Duplicate.same_as_id))) == [first, first]
+
+
 def test_another_cell_of_a_known_crystal_is_linked_with_its_rule(session: Session, tmp_path: Path):
     one = frame("Cs 0 0 0;Cl 2 2 2")
     other = frame("Cl 0 0 0;Cs 2.1 2.1 2.1", edge=4.2)

@@ -9,8 +9,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy import CheckConstraint, Connection, Engine, inspect, text, update
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from registry.backup import count_rows
@@ -31,6 +31,45 @@ def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
         opts = {"compare_type": True, "compare_server_default": True, "include_name": _is_no_partition}
         context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_migrations_make_the_checks_of_the_models(session: Session) -> None:
+    """Alembic doesn't compare them. PostgreSQL writes them in its own way, so that the names must do."""
+    named = text("SELECT conrelid::regclass::text, conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
+                 " WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND NOT relispartition")  # fmt: skip
+    checks = {
+        (table.name, str(one.name))
+        for table in Base.metadata.tables.values()
+        for one in table.constraints
+        if isinstance(one, CheckConstraint)
+    }
+    assert set(session.execute(named).tuples()) == checks
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("structure", "volume", NAN),
+        ("structure", "volume", float("inf")),
+        ("calculation", "correction", NAN),
+        ("calculation", "forces", b"7 bytes"),
+        ("calculation", "stress", [0.0] * 5),
+        ("calculation", "attempt", 0),
+        ("prediction", "formation_energy_per_atom", NAN),
+        ("prediction", "spread", NAN),
+        ("prediction", "members", []),
+        ("selection", "predicted_decomposition_energy", NAN),
+    ],
+)
+def test_what_is_no_number_is_not_stored(session: Session, table: str, column: str, value: object) -> None:
+    """For PostgreSQL, NaN is greater than any number: "> 0" lets it in, and it would be the best or worst of a page."""
+    fill_every_table(session)
+    session.flush()
+    with pytest.raises(IntegrityError, match=f"ck_{table}"):
+        session.execute(update(Base.metadata.tables[table]).values({column: value}))
 
 
 def _is_no_partition(name: str | None, kind: str, _parents: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
@@ -27,6 +30,7 @@ from tests.registry.importers.test_bad_files import CIF, POSCAR, XYZ
 from tests.workers.models import save_tiny_model
 
 Lode = Callable[..., Result]
+OURS = "pg_stat_activity WHERE application_name = 'lode' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -185,3 +189,75 @@ def test_a_model_that_is_not_there_is_not_replaced_by_the_shipped_one(tmp_path: 
     told = CliRunner().invoke(cli, ["predict", "salt.cif", "--model", "doesnotexist", "--no-registry"]).exception
     assert isinstance(told, NotFound)
     assert "doesnotexist" in str(told)
+
+
+def test_a_name_that_is_no_text_and_a_reason_with_nul(lode: Lode, tmp_path: Path):
+    (tmp_path / "s\udcff.cif").write_text(CIF)
+    cell = {"a": 4.0, "b": 4.0, "c": 4.0, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}
+    rows = [cell | {"species": name, "frac_coords": [0.0, 0.0, 0.0]} for name in ("Q\0", "Po")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "all.parquet")
+    done = lode("import", "s\udcff.cif", "all.parquet", "--json")
+    assert done.exit_code == 1, done.exception
+    found = json.loads(done.stdout)
+    assert (found["read"], found["imported"]) == (3, 2)
+    assert found["refused"] == [{"record": "all.parquet:0", "reason": "unknown element Q?"}]
+
+
+def test_a_licence_that_forbids_commerce_says_so_by_itself(lode: Lode, tmp_path: Path):
+    (tmp_path / "salt.cif").write_text(CIF)
+    assert lode("import", "salt.cif", "--source", "theirs", "--licence", "CC-BY-NC-4.0").exit_code == 0
+    done = lode("export", "--format", "extxyz", "--out", "-")
+    assert done.stdout == ""
+    assert "left out 1 of theirs: not for commercial use" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--source", "--level", "--licence", "--citation"])
+@pytest.mark.parametrize(("value", "said"), [("a\udcff", "is no text"), ("x" * 3000, "longer than")])
+def test_names_that_no_database_holds(lode: Lode, tmp_path: Path, option: str, value: str, said: str):
+    (tmp_path / "salt.cif").write_text(CIF)
+    done = lode("import", "salt.cif", option, value)
+    assert isinstance(done.exception, SettingsError)
+    assert said in str(done.exception)
+
+
+def test_many_files_take_one_connection(engine: Engine, lode: Lode, tmp_path: Path):
+    for number in range(30):
+        (tmp_path / f"{number}.cif").write_text(CIF.replace("_a 4", f"_a 4.{number:02}"))
+    gc.disable()
+    try:
+        assert lode("import", *[f"{number}.cif" for number in range(30)]).exit_code == 0
+        with engine.connect() as connection:
+            asked = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lode'"
+            )
+            assert connection.scalar(text(asked)) <= 1
+    finally:
+        gc.enable()
+
+
+def test_a_server_that_goes_away_is_one_line(
+    engine: Engine, lode: Lode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "salt.cif").write_text(CIF)
+    ours = f"SELECT pg_terminate_backend(pid) FROM {OURS}"
+
+    def killed(session: Session) -> None:
+        session.connection()
+        with engine.connect() as connection:
+            connection.execute(text(ours))
+
+    monkeypatch.setattr("registry.imports.begin_import", killed)
+    code, error = error_of(monkeypatch, capsys, "import", "salt.cif")
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert error.startswith("lode: PostgreSQL says: ")
+
+
+def test_a_home_that_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "postgres").write_text("")
+    monkeypatch.delenv("LODE_DATABASE_URL", raising=False)
+    monkeypatch.setenv("LODE_HOME", str(tmp_path / "home"))
+    for command in ("init", "up", "status"):
+        code, error = error_of(monkeypatch, capsys, command)
+        assert (code, len(error.splitlines())) == (1, 1)
+        assert error.startswith("lode: ")

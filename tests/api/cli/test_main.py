@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from api.cli.main import COMMANDS, cli, main
@@ -22,6 +23,7 @@ from registry.hull.level_rows import ensure_level
 from registry.hull.store import place
 from tests import factories as make
 from tests.conftest import NewDatabase
+from tests.registry.accounts import account
 from tests.registry.importers.test_bad_files import CIF
 from tests.workers.models import save_tiny_model
 from tests.workers.standin import standin_level
@@ -144,6 +146,77 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     complaints = [line for line in error.splitlines() if line.startswith("lode: ")]
     assert said in complaints[-1]
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [["query"], ["hull", "show", "Na-Cl"]], ids=" ".join)
+def test_a_question_that_takes_too_long_is_one_line(
+    lode: Any,
+    registry: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+):
+    monkeypatch.setenv("LODE_QUERY_SECONDS", "0.2")
+    engine = engine_for(registry)
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE hull_state IN ACCESS EXCLUSIVE MODE"))
+        code, error = error_of(monkeypatch, capsys, *arguments)
+    engine.dispose()
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert "LODE_QUERY_SECONDS" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", "a.cif"],
+        ["place"],
+        ["work", "retry"],
+        ["hull", "rebuild"],
+        ["generate", "--family", "Na,Cl"],
+    ],
+    ids=" ".join,
+)
+def test_what_an_account_may_not_do_is_one_line(
+    lode: Any,
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+):
+    (tmp_path / "a.cif").write_text(CIF)
+    with account(registry, "IN ROLE lode_reader") as theirs:
+        monkeypatch.setenv("LODE_DATABASE_URL", theirs(registry))
+        code, error = error_of(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert error.splitlines()[-1].startswith("lode: permission denied for table ")
+    assert "lode_owner" in error
+    assert "Traceback" not in error
+
+
+def test_a_server_that_goes_is_one_line(
+    lode: Any, registry: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    waiting = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lode'"
+                   " AND datname = current_database() AND wait_event_type = 'Lock'")  # fmt: skip
+    engine = engine_for(registry, "pytest")
+
+    def end_it() -> None:
+        with engine.connect() as connection:
+            deadline = time.monotonic() + 60
+            while not connection.execute(waiting).all():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    with engine.begin() as holder, ThreadPoolExecutor() as pool:
+        holder.execute(text("LOCK TABLE hull_state IN ACCESS EXCLUSIVE MODE"))
+        ended = pool.submit(end_it)
+        code, error = error_of(monkeypatch, capsys, "query")
+        ended.result(timeout=60)
+    engine.dispose()
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert error.startswith("lode: PostgreSQL says: terminating connection")
 
 
 def test_a_wrong_filter_has_a_caret_under_the_wrong_word(

@@ -68,6 +68,14 @@ def test_an_answer_out_of_time_ends_with_its_statement(
     assert ask(engine, "{ materials { count { value } } }")["data"]["materials"]["count"] == {"value": 1}
 
 
+def test_a_statement_out_of_time(engine: Engine, salt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "STATEMENT_SECONDS", 0.1)
+    monkeypatch.setattr(materials, "count", sleep)
+    (error,) = ask(engine, "{ materials { count { value } } }")["errors"]
+    assert error["message"].startswith("the question took longer than")
+    assert error["extensions"] == {"code": "TooSlow"}
+
+
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
 def test_a_moment_without_a_time_zone_is_in_utc(engine: Engine, salt: str, zone: str) -> None:

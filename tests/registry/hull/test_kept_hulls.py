@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.hull import store
 from registry.hull.store import KeptHulls, Placed, place
-from registry.models import Calculation, HullEvent, HullState, Placing, Unplaced, Work
+from registry.models import Calculation, HullEvent, HullState, Placement, Unplaced, Work
 from tests import factories as make
 
 FORMULAS = ("Na", "Cl", "K", "NaCl", "NaCl3", "KCl", "NaK", "NaKCl2", "NaKCl3", "Na2KCl3")
@@ -125,7 +125,7 @@ def test_a_batch_solves_only_what_it_reaches(engine: Engine, salts: int):
     first = placing(hulls, engine, salts, added(engine, salts, "NaCl3", -6.9))
     assert (first.entries, first.changed) == (4, 1)
     with Session(engine) as session:
-        assert session.scalars(select(Placing.calculation_ids).order_by(Placing.id.desc())).first() is not None
+        assert session.scalars(select(Placement.calculation_ids).order_by(Placement.id.desc())).first() is not None
 
 
 def test_who_displaced_whom(engine: Engine, salts: int):
@@ -181,7 +181,7 @@ def test_many_entries_are_placed_by_solving_the_level_anew(engine: Engine, salts
     assert placing(KeptHulls(), engine, salts, one).changed == 7  # the salt has other competitors
     with Session(engine) as session:
         assert session.scalars(select(Unplaced)).all() == []
-        assert session.scalars(select(Placing.calculation_ids).order_by(Placing.id.desc())).first() is None
+        assert session.scalars(select(Placement.calculation_ids).order_by(Placement.id.desc())).first() is None
 
 
 def test_what_the_trigger_notes(engine: Engine, salts: int):

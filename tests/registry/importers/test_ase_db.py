@@ -185,6 +185,14 @@ def test_a_damaged_row_stops_no_other(tmp_path: Path, column: str, value: bytes 
     assert [type(item) for item in items] == [ImportedRecord, BadRecord, ImportedRecord]
 
 
+def test_a_damaged_page_is_told(tmp_path: Path):
+    path = write(tmp_path / "all.db", *[salt() for _ in range(40)])
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    *_, last = read_file(path)
+    assert str(last).startswith("all.db: the database is damaged, the rest wasn't read: ")
+
+
 def test_constraints_of_any_kind_are_passed_over(tmp_path: Path):
     atoms = salt()
     atoms.set_constraint(FixAtoms([0]))

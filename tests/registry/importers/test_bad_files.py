@@ -14,7 +14,7 @@ import pytest
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.importers import ImportedRecord, Item, read_file
-from registry.importers.record import checked
+from registry.importers.record import LARGEST, checked
 
 CIF = """data_salt
 _cell_length_a 4
@@ -164,3 +164,57 @@ def test_what_was_read_before_the_reader_broke_comes_through(tmp_path: Path):
     (tmp_path / "deep.json").write_text(json.dumps([STRUCTURE])[:-1] + "," + "[" * 100_000)
     items = list(read_file(tmp_path / "deep.json"))
     assert [type(item) for item in items] == [ImportedRecord, BadRecord]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("POSCARs.json", json.dumps([STRUCTURE])), ("contcars.extxyz", XYZ), ("POSCAR.cif", CIF), ("POSCAR_1", POSCAR)],
+)
+@pytest.mark.parametrize("packed", ["", ".gz", ".GZ"])
+def test_the_ending_of_a_name_goes_before_its_beginning(tmp_path: Path, name: str, text: str, packed: str):
+    path = tmp_path / f"{name}{packed}"
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    (item,) = read_file(path)
+    assert isinstance(item, ImportedRecord), item
+
+
+def test_a_file_imports_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """pymatgen would, for the properties of a site."""
+    (tmp_path / "trap.py").write_text("raise SystemExit('sprung')")
+    monkeypatch.syspath_prepend(tmp_path)
+    sites = [site | {"properties": {"magmom": {"@module": "trap", "@class": "Trap"}}} for site in STRUCTURE["sites"]]
+    (tmp_path / "salt.json").write_text(json.dumps(STRUCTURE | {"sites": sites}))
+    (item,) = read_file(tmp_path / "salt.json")
+    assert isinstance(item, ImportedRecord)
+
+
+def test_reasons_hold_nothing_that_steers_a_terminal_or_breaks_the_database(tmp_path: Path):
+    cell = {"a": 4.0, "b": 4.0, "c": 4.0, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}
+    rows = [cell | {"species": "Q\0\x1b[2J", "frac_coords": [0.0, 0.0, 0.0]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "all.parquet")
+    error = only(list(read_file(tmp_path / "all.parquet")))
+    assert error.reason == "unknown element Q??[2J"
+    assert str(BadRecord("\udcff.cif:0", "a\nb")) == "?.cif:0: a?b"
+
+
+@pytest.mark.parametrize(
+    ("name", "long", "good"),
+    [("bomb.cif", CIF + "#" + " " * (LARGEST + 1) + "\n", CIF), ("bomb.extxyz", "40000\n" + "H 0 0 0\n" * 40_001, XYZ)],
+)
+def test_a_text_without_end_is_passed_over(tmp_path: Path, name: str, long: str, good: str):
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((long + good).encode()))
+    bad, one = read_file(tmp_path / f"{name}.gz")
+    assert isinstance(one, ImportedRecord), one
+    with pytest.raises(BadRecord, match=r"has more than \d+ bytes|more than 32767 atoms"):
+        raise bad  # type: ignore[misc]
+
+
+def test_a_poscar_without_end(tmp_path: Path):
+    (tmp_path / "POSCAR.gz").write_bytes(gzip.compress((POSCAR + " " * LARGEST).encode()))
+    assert "the text of one crystal has more than" in str(only(list(read_file(tmp_path / "POSCAR.gz"))))
+
+
+def test_what_is_packed_twice(tmp_path: Path):
+    for name in ("all.parquet.gz", "all.zip.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"anything"))
+        assert str(only(list(read_file(tmp_path / name)))) == f"{name}: is packed twice: unpack the .gz first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from registry.errors import BadRecord
 from registry.exporters import cif
 from registry.exporters.record import ExportedRecord
 from registry.importers import read_file
-from registry.importers.archive import LARGEST
-from registry.importers.record import ImportedRecord
+from registry.importers.record import LARGEST, ImportedRecord
 
 
 def block(*, number: int = 55) -> str:
@@ -61,13 +61,28 @@ def test_packings_that_unpack_at_one_go(tmp_path: Path, packing: int):
     assert "pack it by deflate" in refused(zipped(tmp_path, {"x.cif": block()}, packing))[0]
 
 
+def overwrite(path: Path, layout: str, value: int, *, local: int, central: int) -> None:
+    """A field of the first member's headers, by its offset in each."""
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\3\4", local), (b"PK\1\2", central)):
+        struct.pack_into(layout, content, content.index(mark) + offset, value)
+    path.write_bytes(content)
+
+
 def test_an_encrypted_member(tmp_path: Path):
     path = zipped(tmp_path, {"x.cif": block()})
-    content = bytearray(path.read_bytes())
-    for mark, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        struct.pack_into("<H", content, content.index(mark) + offset, 1)
-    path.write_bytes(content)
+    overwrite(path, "<H", 1, local=6, central=8)
     assert refused(path) == ["all.zip:x.cif: is encrypted: unpack it first"]
+
+
+def test_a_member_that_lies_about_its_size_fills_no_memory(tmp_path: Path):
+    path = zipped(tmp_path, {"bomb.cif": " " * (8 * LARGEST), "good.cif": block()})
+    overwrite(path, "<I", 100, local=22, central=24)
+    tracemalloc.start()
+    assert "can't be read from all.zip" in refused(path)[0]
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < LARGEST
 
 
 def test_what_is_no_zip_or_holds_no_cif(tmp_path: Path):

@@ -193,6 +193,21 @@ def test_another_table(tmp_path: Path):
     assert str(item) == "t.csv: isn't GNoME's table of materials: it lacks the columns UnCorrected Energy"
 
 
+def test_a_header_that_is_none(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("x" * 200_000)
+    (item,) = read_file(tmp_path / "t.csv", write_zip(tmp_path / "z.zip", {ID: cif(NACL)}))
+    assert str(item).startswith("t.csv: doesn't parse as CSV: field larger than field limit")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_that_unpack_at_one_go(tmp_path: Path, packing: int):
+    table = write_table(tmp_path / "t.csv", [row(NACL, ID)])
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", packing) as shelf:
+        shelf.writestr(f"{ID}.CIF", cif(NACL))
+    (item,) = read_file(table, tmp_path / "z.zip")
+    assert "pack it by deflate" in str(item)
+
+
 def test_lines_that_are_no_rows(tmp_path: Path):
     table = write_table(tmp_path / "t.csv", [row(NACL, ID)] * 4)
     lines = table.read_text().splitlines()

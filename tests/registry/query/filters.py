@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,7 +78,28 @@ def _comparison(field: Field, values: list[Any]) -> st.SearchStrategy[Node]:
         lists = st.lists(words, min_size=1, max_size=2).map(tuple)
         return st.builds(Has, st.just(field.name), st.sampled_from(["ALL", "ANY"]), lists)
     if field.type is Type.ELEMENTS:
-        lists = st.sampled_from(values).map(tuple)
-        return st.builds(Has, st.just(field.name), st.sampled_from(["ALL", "ANY", "ONLY"]), lists)
+        return _of_elements(field, st.sampled_from(values).map(tuple))
     operators = sorted(field.operators & set(ORDER))
-    return st.builds(Comparison, st.just(field.name), st.sampled_from(operators), st.sampled_from(values))
+    whole = st.builds(Comparison, st.just(field.name), st.sampled_from(operators), st.sampled_from(values))
+    return whole | _of_a_part(field, values) if set(WITHIN) <= field.operators else whole
+
+
+def _of_elements(field: Field, lists: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[Node]:
+    listed = st.builds(Has, st.just(field.name), st.sampled_from(["ALL", "ANY", "ONLY"]), lists)
+    return listed | st.builds(Length, st.just(field.name), st.sampled_from(ORDER), st.integers(0, 5))
+
+
+def _of_a_part(field: Field, values: list[str]) -> st.SearchStrategy[Node]:
+    """Of the first or last letters, none among them; or of wildcards of other languages."""
+    size = st.integers(0, 3)
+    parts = st.builds(lambda value, left, right: value[left : len(value) - right], st.sampled_from(values), size, size)
+    return st.builds(Comparison, st.just(field.name), st.sampled_from(WITHIN), parts | st.sampled_from(["%", "_", "."]))
+
+
+@st.composite
+def about_rows(draw: st.DrawFn, rows: dict[str, dict[str, Any]], moments: Sequence[datetime]) -> Filter:
+    """Filters about values that described materials have, now or as of one of the moments."""
+    known = {name: [row[name] for row in rows.values() if row[name] is not None] for name in FIELDS}
+    known["external_ids"] = [list(one.values()) for one in known["external_ids"]]
+    known["discovered_at"] = [datetime.fromisoformat(one) for one in known["discovered_at"]]
+    return Filter(draw(st.none() | about(known)), draw(st.none() | st.sampled_from(moments)))

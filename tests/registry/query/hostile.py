@@ -29,6 +29,7 @@ REFUSED: dict[str, str] = {
     "a length of 8,000 digits": "elements LENGTH " + "9" * 8_000,
     "parentheses of a formula": 'reduced_formula="' + "(" * 8_000 + '"',
     "atoms of a formula": 'reduced_formula="Li' + "9" * 8_000 + '"',
+    "an amount of 8,000 digits": 'anonymous_formula="A' + "9" * 8_000 + '"',
     "dashes of a chemical system": 'chemsys="' + "Li-" * 2_500 + '"',
     "10,000 values": "elements HAS ANY " + ",".join(['"Li"'] * 10_000),
     "1,500 values and a mistake": "elements HAS ANY " + ",".join(['"Li"'] * 1_500) + ',"li"',

@@ -98,6 +98,8 @@ def test_a_level_is_added_once_and_never_changed(session: Session):
         ({"references": {"O": "low"}}, "element -> eV/atom, not 'O'"),
         ({"references": {"O": float("nan")}}, "element -> eV/atom, not 'O'"),
         ({"tabulated": ["F"]}, "tabulated lists elements that stand in references"),
+        ({"note": "half \ud800"}, "control characters or half a character"),
+        ({"settings": {"a": "\0"}}, "control characters or half a character"),
         ({"settings": []}, "settings and references are JSON objects"),
     ],
 )

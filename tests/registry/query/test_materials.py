@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -61,8 +62,11 @@ def test_page_of_limit_one_is_stable_under_new_rows(twenty_three: Session) -> No
     assert not {row["id"] for row in first.data} & {row["id"] for row in second.data}
 
 
+DEEP = base64.urlsafe_b64encode(b"[" * 90_000).decode()
+
+
 @pytest.mark.parametrize(
-    "cursor", ["x", "%%%", "bm9uc2Vuc2U", "WyJhIiwxXQ", "W10", "eyJhIjoxfQ", "bnVsbA", "WzEsMiwxZTk5OV0"]
+    "cursor", [DEEP, "x", "%%%", "bm9uc2Vuc2U", "WyJhIiwxXQ", "W10", "eyJhIjoxfQ", "bnVsbA", "WzEsMiwxZTk5OV0"]
 )
 def test_damaged_cursor(session: Session, cursor: str) -> None:
     with pytest.raises(FilterError, match="cursor"):
