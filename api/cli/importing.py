@@ -177,5 +177,7 @@ def _print(report: ImportReport) -> None:
         click.echo(f"lode: {bad.record}: {bad.reason}", err=True)
     if report.forgotten:
         click.echo(f"lode: {report.forgotten} more were refused before it was killed", err=True)
+    for reason, count in report.off_hull.most_common():
+        click.echo(f"lode: {count} kept off the hull: {reason}", err=True)
     refused = len(report.refused) + report.forgotten
     click.echo(f"{report.read} read, {report.imported} imported, {report.duplicates} duplicates, {refused} refused")

@@ -91,4 +91,5 @@ def _energy(facts: Facts) -> ImportedEnergy | None:
         parameters=parameters,
         off_hull=facts.get("off_hull"),
         terms=_terms(facts, "energy_"),
+        judged=True,
     )
