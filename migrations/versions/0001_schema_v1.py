@@ -542,9 +542,17 @@ def upgrade() -> None:
         sa.Column("displaced_calculation_id", sa.BigInteger(), nullable=False),
         sa.Column("fell_by", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom"),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["calculation_id"], ["calculation.id"], name=op.f("fk_hull_event_calculation_id")),
+        sa.CheckConstraint("fell_by >= 0 AND fell_by < 'Infinity'", name=op.f("ck_hull_event_fell_by_finite")),
+        sa.CheckConstraint("calculation_id <> displaced_calculation_id", name=op.f("ck_hull_event_two_entries")),
         sa.ForeignKeyConstraint(
-            ["displaced_calculation_id"], ["calculation.id"], name=op.f("fk_hull_event_displaced_calculation_id")
+            ["calculation_id", "level_id"],
+            ["calculation.id", "calculation.level_id"],
+            name=op.f("fk_hull_event_calculation_id_level_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["displaced_calculation_id", "level_id"],
+            ["calculation.id", "calculation.level_id"],
+            name=op.f("fk_hull_event_displaced_calculation_id_level_id"),
         ),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_hull_event_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hull_event")),
@@ -593,8 +601,11 @@ def upgrade() -> None:
         ),
         sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "abs(formation_energy_per_atom) < 'Infinity'", name=op.f("ck_hull_state_formation_energy_finite")
+        ),
+        sa.CheckConstraint("e_above_hull >= 0 AND e_above_hull < 'Infinity'", name=op.f("ck_hull_state_above_hull")),
         sa.CheckConstraint("NOT is_stable OR e_above_hull = 0", name=op.f("ck_hull_state_stable_on_hull")),
-        sa.CheckConstraint("e_above_hull >= 0", name=op.f("ck_hull_state_above_hull")),
         sa.CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name=op.f("ck_hull_state_validity_ordered")),
         sa.ForeignKeyConstraint(
             ["calculation_id", "level_id"],

@@ -1,4 +1,4 @@
-"""Placement: hull states of the system of record, brought up to date in one transaction.
+"""Placing: hull states of the system of record, brought up to date in one transaction.
 
 `place` solves a level anew. `KeptHulls` keeps hulls in memory and solves again only what a batch of entries reaches.
 Both give the same states to the last bit. Whoever places a level holds its lock until the end of the transaction.
