@@ -145,6 +145,7 @@ def label_and_place(session: Session, level_id: int, source: int, after: int = 0
     bound = {"level": level_id, "source": source, "after": after}
     session.execute(text(LABELS), bound)
     session.execute(text(PLACES), bound)
+    session.execute(text("DELETE FROM unplaced WHERE level_id = :level"), bound)
 
 
 def _id(session: Session, row: Any) -> int:
