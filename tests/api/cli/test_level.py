@@ -113,7 +113,7 @@ def test_a_level_without_entries_has_an_empty_hull(lode: Any):
     assert lode("hull", "rebuild", "--level", "empty").output == "0 entries, 0 states changed, 0 displacements\n"
     refused = lode("hull", "plot", "Na-Cl", "--level", "empty").exception
     assert isinstance(refused, HullError)
-    assert "no stable entry of Cl, Na" in str(refused)
+    assert "nothing within Cl-Na is on the hull of level empty" in str(refused)
 
 
 def test_a_level_of_references_alone_draws_its_corners(lode: Any, tmp_path: Path):
