@@ -79,7 +79,7 @@ class LiveHull(Mapping[int, HullResult]):
             facet_potentials=solved.solution.facet_potentials,
         )
         self._systems = Columns(
-            {"first": -1},
+            {"high": -1, "low": -1, "first": -1},  # masks that no system lies within
             high=columns.system_high,
             low=columns.system_low,
             first=columns.first,
@@ -194,21 +194,20 @@ class LiveHull(Mapping[int, HullResult]):
 
     def _new_phase(self, system: int, numbers: Ints, fractions: Floats, weight: float) -> int:
         size = len(numbers)
-        at = self._parts.append(size, numbers=numbers, fractions=fractions)
+        at = self._parts.extend(size, numbers=numbers, fractions=fractions)
         phase = self._phases.append(system=system, offsets=at, sizes=size, weights=weight)
         self._new[system].append(phase)
         return phase
 
     def _new_system(self, high: int, low: int, numbers: Ints) -> int:
         """Its first composition comes next."""
-        systems, elements = self._systems, numbers.tolist()
-        solvable = bool((self._element_phase[numbers] >= 0).all())
+        systems, solvable = self._systems, min(self._element_phase[numbers].tolist()) >= 0
         system = systems.append(high=high, low=low, solvable=solvable, example=self._phases.size)
         if 2 * systems.size > len(self._table):
             self._table = index_systems(systems["high"][: systems.size], systems["low"][: systems.size])
         else:
             insert_system(self._table, systems["high"], systems["low"], system)
-        for number in elements:
+        for number in numbers.tolist():
             if number not in self._postings:
                 self._postings[number] = Columns(systems=NONE)
             self._postings[number].append(systems=system)
@@ -228,9 +227,10 @@ class LiveHull(Mapping[int, HullResult]):
 
     def _settle(self, touched: set[int]) -> set[int]:
         """Solve again what touched compositions reach; they, and all that was solved or is told against others."""
-        turns: Turns = defaultdict(lambda: defaultdict(list))
+        turns: Turns = {}
         for phase in touched:
-            turns[int(self._phases["sizes"][phase])][int(self._phases["system"][phase])].append(phase)
+            size, system = int(self._phases["sizes"][phase]), int(self._phases["system"][phase])
+            turns.setdefault(size, {}).setdefault(system, []).append(phase)
         moved, elements = set(touched), set[int]()
         while turns:
             size = min(turns)
@@ -260,7 +260,7 @@ class LiveHull(Mapping[int, HullResult]):
         self._phases["pending"][phases] = True
         sizes, systems = self._phases["sizes"][phases].tolist(), self._phases["system"][phases].tolist()
         for size, system in zip(sizes, systems, strict=True):
-            _ = turns[size][system]
+            turns.setdefault(size, {}).setdefault(system, [])
 
     def _appear_or_vanish(self, system: int, turns: Turns) -> None:
         """Systems that an element's first entry makes solvable, or the loss of its last one refuses."""
@@ -315,8 +315,8 @@ class LiveHull(Mapping[int, HullResult]):
     # The arrays as the kernels take them.
 
     def _live(self) -> Live:
-        """Made anew when arrays have grown, or there are more systems."""
-        held = (self._entries.growth, self._phases.growth, self._parts.growth, self._systems.size)
+        """Made anew when arrays have grown."""
+        held = (self._entries.growth, self._phases.growth, self._parts.growth, self._systems.growth)
         if self._views is None or self._views[0] != held:
             self._views = held, self._view()
         return self._views[1]
@@ -329,7 +329,7 @@ class LiveHull(Mapping[int, HullResult]):
 
     def _compositions(self) -> Compositions:
         systems, phases, parts = self._systems, self._phases, self._parts
-        by_system = [systems[name][: systems.size] for name in ("high", "low", "first", "held", "solvable")]
+        by_system = [systems[name] for name in ("high", "low", "first", "held", "solvable")]
         columns = [phases[name] for name in ("next", "offsets", "sizes")]
         values = [phases[name] for name in ("energies", "weights", "stable")]
         return Compositions._make([*by_system, *columns, parts["numbers"], parts["fractions"], *values])

@@ -51,11 +51,11 @@ class Known(NamedTuple):
 def identify(numbers: Ints, fractions: Floats, table: Ints, phases: Compositions) -> Known:
     """The system and the composition of a system that lies on the same point of the grid, with its weight."""
     high, low = _mask(numbers, 0, len(numbers))
-    system, phase = find_system(high, low, phases, table), np.int64(-1)
+    system, phase = find_system(high, low, phases, table), -1
     if system >= 0:
-        phase = phases.first[system]
+        phase = int(phases.first[system])
         while phase >= 0 and not _is_at(phases.offsets[phase], fractions, phases):
-            phase = phases.next[phase]
+            phase = int(phases.next[phase])
     return Known(system, phase, high, low, _weight(numbers, fractions))
 
 
@@ -257,7 +257,7 @@ def _mask(numbers: Ints, begin: int, size: int) -> tuple[int, int]:
             high |= bit
         else:
             low |= bit
-    return high, low
+    return int(high), int(low)
 
 
 @inner
