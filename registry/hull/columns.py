@@ -14,10 +14,11 @@ class Columns:
 
     def __init__(self, blank: Mapping[str, float] | None = None, **columns: NDArray[Any]) -> None:
         """blank: what further rows hold in columns that aren't named (0 where it isn't said)."""
-        self.arrays = {name: np.array(column) for name, column in columns.items()}
+        self.arrays = columns
         self.size = self._capacity = len(next(iter(columns.values())))
         self.growth = 0
         self._blank = dict(blank or {})
+        self._grow(self.size // 8)  # a copy too, with room for what comes first
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.arrays[name]
@@ -39,11 +40,11 @@ class Columns:
     def _make_room(self, count: int) -> int:
         first, self.size = self.size, self.size + count
         if self.size > self._capacity:
-            self._grow()
+            self._grow(self.size)
         return first
 
-    def _grow(self) -> None:
-        further = max(self.size, 16)
+    def _grow(self, further: int) -> None:
+        further = max(further, 16)
         for name, column in self.arrays.items():
             blank = np.full(further, self._blank.get(name, 0), dtype=column.dtype)
             self.arrays[name] = np.concatenate([column, blank])
