@@ -235,21 +235,24 @@ class LiveHull(Mapping[int, HullResult]):
         while turns:
             size = min(turns)
             for system, ours in sorted(turns.pop(size).items()):
-                self._new.pop(system, None)
                 if size == 1:
                     self._systems["solvable"][system] = any(self._phases["first_entry"][one] >= 0 for one in ours)
-                solved, reach = resettle(system, np.array(sorted(ours), dtype=np.int64), self._table, self._live())
-                phases = solved.tolist()
-                moved.update(phases)
-                reaching = [
-                    (phase, energy) for phase, energy in zip(phases, reach.tolist(), strict=True) if energy < INF
-                ]
-                for phase, energy in reaching:
-                    self._spread(phase, energy, turns)
-                if size == 1 and reaching:
-                    elements.update(self._elements_of(phases[0]))
+                solved, is_felt = self._resettle(system, ours, turns)
+                moved.update(solved)
+                if size == 1 and is_felt:
+                    elements.update(self._elements_of(solved[0]))
                     self._appear_or_vanish(system, turns)
         return moved | self._with(elements) if elements else moved
+
+    def _resettle(self, system: int, touched: list[int], turns: Turns) -> tuple[list[int], bool]:
+        """The compositions of one system that were touched or solved, and whether larger systems may feel it."""
+        self._new.pop(system, None)
+        solved, reach = resettle(system, np.array(sorted(touched), dtype=np.int64), self._table, self._live())
+        phases, felt = solved.tolist(), [energy < INF for energy in reach.tolist()]
+        for at, phase in enumerate(phases):
+            if felt[at]:
+                self._spread(phase, float(reach[at]), turns)
+        return phases, any(felt)
 
     def _spread(self, phase: int, energy: float, turns: Turns) -> None:
         """Mark what a column of larger systems that came, went or moved reaches there."""
