@@ -40,6 +40,10 @@ def peers(quick: bool) -> dict[str, Any]:
     published = against_published(10 if quick else 300)
     rows = {"PatchedPhaseDiagram": patched, "PhaseDiagram per system": sample, **published}
     print_peers(rows)
+    print(
+        f"PatchedPhaseDiagram and ours differ by up to {patched['raw_difference']:.1e} eV/atom; "
+        f"pymatgen's PhaseDiagram doesn't confirm {patched['unconfirmed']} of its energies"
+    )
     compared = {f"{name}_diff": row["difference"] for name, row in published.items()}
     own = {
         name: row for name, row in published.get("mp_critexam", {}).items() if "published" in name or "within" in name
@@ -49,6 +53,8 @@ def peers(quick: bool) -> dict[str, Any]:
         "ratio_pd_sample": sample["ratio"],
         "max_abs_diff": max(row["difference"] for row in rows.values()),
         "ppd_diff": patched["difference"],
+        "ppd_raw_diff": patched["raw_difference"],
+        "ppd_unconfirmed_by_pd": patched["unconfirmed"],
         "pd_sample_diff": sample["difference"],
         **compared,
         **{f"mp_critexam_{name}": value for name, value in own.items()},

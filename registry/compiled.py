@@ -30,9 +30,15 @@ def entry_point(kernel: Kernel) -> Kernel:
 
 
 def inner(kernel: Kernel) -> Kernel:
-    """A kernel that only kernels call: compiled without wrappers for Python, which is most of the compiler's time."""
-    njit: Any = numba.njit  # its annotations don't know the last two options
-    compiled: Kernel = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel)
+    """A kernel that only kernels call, compiled into them.
+
+    Without wrappers for Python, which are most of the compiler's time; and without calls, which would hand over each
+    array of a tuple by itself.
+    """
+    njit: Any = numba.njit  # its annotations don't know the last three options
+    compiled: Kernel = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)(
+        kernel
+    )
     return compiled
 
 
@@ -50,14 +56,16 @@ def _index(compiled: Any) -> Any:
 
 
 def _sources_hash(kernel: Callable[..., Any]) -> str:
-    """Of the file of a kernel and those of all kernels that it or another one there may call, and of their numbers."""
+    """Of the file of a kernel and those of all kernels that it or another one there may call, of their numbers, and of
+    the compiler's options here.
+    """
     found: dict[str, dict[str, Any]] = {}
     _gather(kernel, found)
     parts = [
         Path(file).read_bytes() + repr(sorted(_numbers(names).items())).encode()
         for file, names in sorted(found.items())
     ]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return hashlib.sha256(Path(__file__).read_bytes() + b"".join(parts)).hexdigest()
 
 
 def _gather(kernel: Any, found: dict[str, dict[str, Any]]) -> None:

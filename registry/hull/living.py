@@ -20,7 +20,7 @@ class Live(NamedTuple):
     """A hull that lives on: entries in chains by composition, and what `Compositions` doesn't say.
 
     keys, entry_energies, next_entry: (n,) by entry
-    first_entry, lowest, lowest_key, second, second_energies, system_of: (c,); an empty composition has lowest -1, and
+    first_entry, lowest, lowest_key, second, second_energies: (c,); an empty composition has lowest -1, and
     isn't linked to its system. pending: (c,) to be solved again
     """
 

@@ -101,6 +101,7 @@ def test_only_what_is_reached_is_told() -> None:
     assert live.update(gone=[2]) == []
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(1, 118), st.integers(1, 4_000), min_size=1, max_size=12))
 def test_a_composition_is_identified_as_a_table_does(amounts: dict[int, int]) -> None:
     numbers, counts = np.array(sorted(amounts)), np.array([float(amounts[number]) for number in sorted(amounts)])
