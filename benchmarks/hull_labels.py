@@ -28,7 +28,7 @@ from workers.loop import Loop
 from workers.place import PlaceDaemon
 
 BATCH = 250
-HELD = 2_500
+HELD = 4_000
 SECONDS = 600.0
 """How long all may take."""
 

@@ -45,9 +45,11 @@ def fill(chosen: Ints, elements: Ints, phases: Compositions) -> Simplex:
         energies[j], weights[j] = phases.energies[phase], phases.weights[phase]
         for i in range(phases.offsets[phase], phases.offsets[phase] + phases.sizes[phase]):
             columns[row[phases.numbers[i]], j] = phases.fractions[i]
-    basis, inverse, prices = np.empty(k, np.int64), np.empty((k, k)), np.empty(m)
+    basis, inverse, work, prices = np.empty(k, np.int64), np.empty((k, k)), np.empty((k, k)), np.empty(m)
     shares, tilted, potentials, direction = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
-    return Simplex(columns, energies, weights, prices, basis, inverse, tilt, shares, tilted, potentials, direction)
+    return Simplex(
+        columns, energies, weights, prices, basis, inverse, work, tilt, shares, tilted, potentials, direction
+    )
 
 
 @inner

@@ -33,7 +33,8 @@ STEP_LIMIT = 20_000
 class Simplex(NamedTuple):
     """One program's state: k elements, m phases.
 
-    columns: (k, m); energies, weights, prices: (m,); basis: (k,) columns in the basis; inverse: (k, k) of the basis
+    columns: (k, m); energies, weights, prices: (m,); basis: (k,) columns in the basis
+    inverse: (k, k) of the basis; work: (k, k)
     tilt: (k,) the elements' weights; shares, tilted: (k,) of the amounts and of the tilt; potentials, direction: (k,)
     """
 
@@ -43,6 +44,7 @@ class Simplex(NamedTuple):
     prices: Floats
     basis: Ints
     inverse: Floats
+    work: Floats
     tilt: Floats
     shares: Floats
     tilted: Floats
@@ -168,8 +170,7 @@ def minimise(lp: Simplex, banned: int) -> None:
 @inner
 def _invert(lp: Simplex) -> None:
     """Inverts the basis afresh: Gauss-Jordan with row pivoting (LAPACK's takes longer to call, and to compile)."""
-    k = len(lp.basis)
-    work = np.empty((k, k))
+    k, work = len(lp.basis), lp.work
     for i in range(k):
         for j in range(k):
             work[i, j] = lp.columns[i, lp.basis[j]]
