@@ -77,7 +77,7 @@ def _hull_solver() -> dict[str, Any]:
     from registry.hull.geometry import is_warm
 
     warm = is_warm()
-    note = "compiled" if warm else "will compile at first use (about 10 s)"
+    note = "compiled" if warm else "will compile at first use (about 15 s)"
     return {"check": "hull solver", "ok": warm, "note": note, "optional": True}
 
 

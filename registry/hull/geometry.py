@@ -12,12 +12,10 @@ equal polymorphs one is, though e_above_hull is 0 for both.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -28,7 +26,8 @@ from registry.hull.phases import Entry, EntryTable, Flags, Floats, Ints, Key, Ph
 from registry.hull.results import HullResult, Share, Solved, missing_reference, place, result, shares
 
 if TYPE_CHECKING:
-    from registry.hull.simplex import Compositions, Solution
+    from registry.hull.programs import Solution
+    from registry.hull.systems import Compositions
 
 __all__ = ["Entry", "EntryTable", "Hull", "HullPoint", "HullResult", "HullSolution", "Share", "compute_hull", "warm"]
 
@@ -47,7 +46,8 @@ def compute_hull(entries: Iterable[Entry] | EntryTable, threads: int = 1) -> Hul
 
     threads: the kernels release the GIL; results don't depend on it. Raises BadEntry for entries that no hull may hold.
     """
-    from registry.hull.simplex import index_systems, solve_systems
+    from registry.hull.programs import solve_systems
+    from registry.hull.systems import index_systems
 
     table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
     phases = group(table)
@@ -63,7 +63,7 @@ def compute_hull(entries: Iterable[Entry] | EntryTable, threads: int = 1) -> Hul
 
 
 def participants(phases: Phases, solvable: Flags, stable: Flags) -> Compositions:
-    from registry.hull.simplex import Compositions
+    from registry.hull.systems import Compositions
 
     count = np.diff(phases.system_offsets)
     following = np.arange(1, len(phases) + 1)
@@ -86,7 +86,7 @@ def participants(phases: Phases, solvable: Flags, stable: Flags) -> Compositions
 
 
 def blank_solution(phases: Phases) -> Solution:
-    from registry.hull.simplex import Solution
+    from registry.hull.programs import Solution
 
     m = len(phases.numbers)
     blank = [np.full(m, np.nan) for _ in range(3)]
@@ -193,7 +193,7 @@ class Hull:
     """
 
     def __init__(self, entries: Iterable[Entry] | EntryTable) -> None:
-        from registry.hull.simplex import index_systems
+        from registry.hull.systems import index_systems
 
         self._table = entries if isinstance(entries, EntryTable) else EntryTable.of(entries)
         self._phases = group(self._table)
@@ -228,7 +228,7 @@ class Hull:
         return np.asarray(formation_energies, dtype=np.float64) - self.energies_at(amounts)
 
     def _solve(self, amounts: Sequence[Mapping[int, float]]) -> tuple[Phases, Solution]:
-        from registry.hull.simplex import solve_systems
+        from registry.hull.programs import solve_systems
 
         query = group(EntryTable.build(range(len(amounts)), amounts, np.zeros(len(amounts))))
         solution = blank_solution(query)
@@ -238,23 +238,19 @@ class Hull:
 
 
 def warm() -> float:
-    """Compiles the solver, or loads it from its cache, by one small hull; returns the seconds that took."""
+    """Compiles all of the solver, or loads it from its cache, by small hulls; returns the seconds that took."""
+    from registry.hull.incremental import LiveHull
+
     start = perf_counter()
     oxide = [Entry(0, {3: 1}, 0.0), Entry(1, {8: 1}, 0.0), Entry(2, {3: 2, 8: 1}, -2.0)]
     compute_hull(oxide).hull().energy_at({3: 1, 8: 1})
+    LiveHull(EntryTable.of(oxide)).update([Entry(3, {26: 1}, 0.0), Entry(4, {3: 1, 8: 1, 26: 1}, -2.0)], gone=[1])
     return perf_counter() - start
 
 
 def is_warm() -> bool:
-    """Whether the compiled solver lies ready in its cache, so that the first hull needn't wait for the compiler.
+    """Whether the compiled solver lies ready in its cache, so that no hull need wait for the compiler."""
+    from registry.compiled import is_cached
+    from registry.hull import living, programs
 
-    It does when the cache of this Python holds a kernel newer than its source. Compiles nothing.
-    """
-    from registry.hull import simplex
-
-    cache = getattr(getattr(simplex.solve_systems, "stats", None), "cache_path", None)
-    if not cache or not Path(cache).is_dir():
-        return False
-    source = Path(simplex.__file__).stat().st_mtime
-    kernels = Path(cache).glob(f"simplex.solve_systems-*.py{sys.version_info.major}{sys.version_info.minor}*.nbi")
-    return any(kernel.stat().st_mtime >= source for kernel in kernels)
+    return all(is_cached(kernel) for kernel in (programs.solve_systems, living.resettle, living.reached_by))

@@ -11,53 +11,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.errors import BadEntry
+from registry.hull.columns import Columns
 from registry.hull.geometry import compute_hull, participants
-from registry.hull.phases import GRID, Entry, EntryTable, Floats, Ints, masks, weights
+from registry.hull.living import Live, identify, reached_by, resettle
+from registry.hull.phases import GRID, Entry, EntryTable, Floats, Ints, Phases
+from registry.hull.programs import Solution
 from registry.hull.results import HullResult, Solved, missing_reference, place, result
-from registry.hull.simplex import (
-    Compositions,
-    Live,
-    Moved,
-    Solution,
-    find_phase,
-    find_system,
-    index_systems,
-    insert_system,
-    reached_by,
-    resettle,
-)
+from registry.hull.systems import Compositions, index_systems, insert_system
 
 NONE = np.zeros(0, dtype=np.int64)
+INF = float("inf")
+
+EMPTY_PHASE = dict.fromkeys(("first_entry", "lowest", "second", "next"), -1) | {
+    "energies": INF,
+    "second_energies": INF,
+    "mixture": np.nan,
+}
+UNSOLVED = {"basis": -1} | dict.fromkeys(("shares", "potentials", "facet_potentials"), np.nan)
 
 Turns = dict[int, dict[int, list[int]]]
 """Number of elements -> system -> its compositions that entries came to or went from; those to solve are marked."""
-
-
-class Columns:
-    """Arrays of one length that grow together; they are longer than `size`, and others after an `append`."""
-
-    def __init__(self, **columns: NDArray[Any]) -> None:
-        self.size = len(next(iter(columns.values())))
-        self.arrays = {name: np.array(column) for name, column in columns.items()}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.arrays[name]
-
-    def append(self, count: int = 1, **values: Any) -> int:
-        """Further rows; the place of the first. Columns that aren't named hold whatever they hold."""
-        first, self.size = self.size, self.size + count
-        for name, column in self.arrays.items():
-            if self.size > len(column):
-                self.arrays[name] = np.concatenate([column, np.zeros(max(self.size, 16), dtype=column.dtype)])
-        for name, value in values.items():
-            self.arrays[name][first : self.size] = value
-        return first
 
 
 class LiveHull(Mapping[int, HullResult]):
@@ -76,6 +53,7 @@ class LiveHull(Mapping[int, HullResult]):
         self._new: dict[int, list[int]] = defaultdict(list)  # system -> compositions not linked to it yet
         self._entries = Columns(keys=table.keys, energies=table.energies, of_entry=phases.of_entry, next=following)
         self._phases = Columns(
+            EMPTY_PHASE,
             first_entry=first,
             lowest=phases.lowest,
             lowest_key=table.keys[phases.lowest],
@@ -92,6 +70,7 @@ class LiveHull(Mapping[int, HullResult]):
             mixture=solved.solution.energies,
         )
         self._parts = Columns(
+            UNSOLVED,
             numbers=phases.numbers,
             fractions=phases.fractions,
             basis=solved.solution.basis,
@@ -100,20 +79,18 @@ class LiveHull(Mapping[int, HullResult]):
             facet_potentials=solved.solution.facet_potentials,
         )
         self._systems = Columns(
+            {"high": -1, "low": -1, "first": -1},  # masks that no system lies within
             high=columns.system_high,
             low=columns.system_low,
             first=columns.first,
             held=columns.held,
             solvable=columns.solvable,
+            example=columns.first,
         )
-        self._elements: list[Ints] = [
-            phases.numbers[columns.offsets[one] : columns.offsets[one] + columns.sizes[one]] for one in columns.first
-        ]
         self._element_phase = phases.element_phase.copy()
         self._table: Ints = index_systems(columns.system_high, columns.system_low)
-        self._postings: dict[int, Columns] = {}
-        for system, elements in enumerate(self._elements):
-            self._post(system, elements)
+        self._postings = _postings(phases)
+        self._views: tuple[tuple[int, ...], Live] | None = None
 
     def update(self, arrived: Iterable[Entry] = (), gone: Iterable[int] = ()) -> list[int]:
         """Take entries in and out, all at once; the keys of all whose place may have changed, in ascending order.
@@ -199,56 +176,49 @@ class LiveHull(Mapping[int, HullResult]):
 
     def _phase_of(self, entry: Entry) -> int:
         """The composition, made where it is new; one that lost its last entry is made anew."""
-        amounts = dict(sorted((number, count) for number, count in entry.amounts.items() if count))
-        numbers, counts = np.array(list(amounts), dtype=np.int64), np.array(list(amounts.values()), dtype=np.float64)
+        amounts = sorted((number, count) for number, count in entry.amounts.items() if count)
+        numbers = np.array([number for number, _ in amounts], dtype=np.int64)
+        counts = np.array([count for _, count in amounts], dtype=np.float64)
         fractions = counts / counts.sum()
-        system = self._system_of(numbers)
+        known = identify(numbers, fractions, self._table, self._live().phases)
+        if known.phase >= 0:
+            return known.phase
+        system = known.system if known.system >= 0 else self._new_system(known.high, known.low, numbers)
         for phase in self._new.get(system, []):
             if self._is_at(phase, fractions):
                 return phase
-        known = find_phase(system, fractions, GRID, self._compositions())
-        return known if known >= 0 else self._new_phase(system, numbers, fractions)
+        return self._new_phase(system, numbers, fractions, known.weight)
 
     def _is_at(self, phase: int, fractions: Floats) -> bool:
         at = self._phases["offsets"][phase]
         own = self._parts["fractions"][at : at + len(fractions)]
         return np.array_equal(np.rint(own * GRID)[:-1], np.rint(fractions * GRID)[:-1])
 
-    def _new_phase(self, system: int, numbers: Ints, fractions: Floats) -> int:
+    def _new_phase(self, system: int, numbers: Ints, fractions: Floats, weight: float) -> int:
         size = len(numbers)
-        unsolved: dict[str, Any] = dict.fromkeys(("shares", "potentials", "facet_potentials"), np.nan)
-        at = self._parts.append(size, numbers=numbers, fractions=fractions, basis=-1, **unsolved)
-        none = dict.fromkeys(("first_entry", "lowest", "second", "next"), -1)
-        energies: dict[str, Any] = {"energies": np.inf, "second_energies": np.inf, "mixture": np.nan}
-        weight = weights(np.array([0, size]), numbers, fractions)
-        flags = {"stable": False, "pending": False}
-        phase = self._phases.append(
-            system=system, offsets=at, sizes=size, weights=weight, lowest_key=0, **none, **energies, **flags
-        )
+        at = self._parts.extend(size, numbers=numbers, fractions=fractions)
+        phase = self._phases.append(system=system, offsets=at, sizes=size, weights=weight)
         self._new[system].append(phase)
         return phase
 
-    def _system_of(self, numbers: Ints) -> int:
-        high, low = (int(word[0]) for word in masks(numbers[None, :]))
-        systems = self._systems
-        found = find_system(self._table, systems["high"], systems["low"], high, low)
-        if found >= 0:
-            return found
-        solvable = bool(np.all(self._element_phase[numbers] >= 0))
-        system = systems.append(high=high, low=low, first=-1, held=0, solvable=solvable)
-        self._elements.append(numbers)
+    def _new_system(self, high: int, low: int, numbers: Ints) -> int:
+        """Its first composition comes next."""
+        systems, solvable = self._systems, min(self._element_phase[numbers].tolist()) >= 0
+        system = systems.append(high=high, low=low, solvable=solvable, example=self._phases.size)
         if 2 * systems.size > len(self._table):
             self._table = index_systems(systems["high"][: systems.size], systems["low"][: systems.size])
         else:
             insert_system(self._table, systems["high"], systems["low"], system)
-        self._post(system, numbers)
-        return system
-
-    def _post(self, system: int, elements: Ints) -> None:
-        for number in elements.tolist():
+        for number in numbers.tolist():
             if number not in self._postings:
                 self._postings[number] = Columns(systems=NONE)
             self._postings[number].append(systems=system)
+        return system
+
+    def _elements_of(self, phase: int) -> list[int]:
+        at = self._phases["offsets"][phase]
+        elements: list[int] = self._parts["numbers"][at : at + self._phases["sizes"][phase]].tolist()
+        return elements
 
     def _holding(self, numbers: Iterable[int]) -> Ints:
         """The systems that may hold all these elements: those of the rarest."""
@@ -259,56 +229,55 @@ class LiveHull(Mapping[int, HullResult]):
 
     def _settle(self, touched: set[int]) -> set[int]:
         """Solve again what touched compositions reach; they, and all that was solved or is told against others."""
-        turns: Turns = defaultdict(lambda: defaultdict(list))
+        turns: Turns = {}
         for phase in touched:
-            turns[int(self._phases["sizes"][phase])][int(self._phases["system"][phase])].append(phase)
+            size, system = int(self._phases["sizes"][phase]), int(self._phases["system"][phase])
+            turns.setdefault(size, {}).setdefault(system, []).append(phase)
         moved, elements = set(touched), set[int]()
         while turns:
             size = min(turns)
             for system, ours in sorted(turns.pop(size).items()):
-                self._new.pop(system, None)
                 if size == 1:
                     self._systems["solvable"][system] = any(self._phases["first_entry"][one] >= 0 for one in ours)
-                before = resettle(system, np.array(sorted(ours), dtype=np.int64), self._table, self._live())
-                moved.update(before.phases.tolist())
-                spread = [self._spread(before, at, turns) for at in range(len(before.phases))]
-                if size == 1 and any(spread):
-                    elements.add(int(self._elements[system][0]))
+                solved, is_felt = self._resettle(system, ours, turns)
+                moved.update(solved)
+                if size == 1 and is_felt:
+                    elements.update(self._elements_of(solved[0]))
                     self._appear_or_vanish(system, turns)
-        return moved | self._with(elements)
+        return moved | self._with(elements) if elements else moved
 
-    def _spread(self, before: Moved, at: int, turns: Turns) -> bool:
-        """Whether a phase became, was, or is another column of larger systems: what it reaches there is marked then."""
-        phase = int(before.phases[at])
-        was = (bool(before.stable[at]), float(before.energies[at]), int(before.lowest_keys[at]))
-        now = (
-            bool(self._phases["stable"][phase]),
-            float(self._phases["energies"][phase]),
-            int(self._phases["lowest_key"][phase]),
-        )
-        lowest = min((energy for stable, energy, _ in (was, now) if stable), default=np.inf)
-        if lowest == np.inf or was == now:
-            return False
-        at, size = self._phases["offsets"][phase], self._phases["sizes"][phase]
-        systems = self._holding(self._parts["numbers"][at : at + size].tolist())
-        self._mark(reached_by(phase, lowest, systems, self._compositions(), self._solution()), turns)
-        return True
+    def _resettle(self, system: int, touched: list[int], turns: Turns) -> tuple[list[int], bool]:
+        """The compositions of one system that were touched or solved, and whether larger systems may feel it."""
+        self._new.pop(system, None)
+        solved, reach = resettle(system, np.array(sorted(touched), dtype=np.int64), self._table, self._live())
+        phases, felt = solved.tolist(), [energy < INF for energy in reach.tolist()]
+        for at, phase in enumerate(phases):
+            if felt[at]:
+                self._spread(phase, float(reach[at]), turns)
+        return phases, any(felt)
+
+    def _spread(self, phase: int, energy: float, turns: Turns) -> None:
+        """Mark what a column of larger systems that came, went or moved reaches there."""
+        systems, live = self._holding(self._elements_of(phase)), self._live()
+        self._mark(reached_by(phase, energy, systems, live.phases, live.out), turns)
 
     def _mark(self, phases: Ints, turns: Turns) -> None:
         self._phases["pending"][phases] = True
         sizes, systems = self._phases["sizes"][phases].tolist(), self._phases["system"][phases].tolist()
         for size, system in zip(sizes, systems, strict=True):
-            _ = turns[size][system]
+            turns.setdefault(size, {}).setdefault(system, [])
 
     def _appear_or_vanish(self, system: int, turns: Turns) -> None:
         """Systems that an element's first entry makes solvable, or the loss of its last one refuses."""
-        number, phase = int(self._elements[system][0]), int(self._systems["first"][system])
+        phase = int(self._systems["first"][system])
+        number = self._elements_of(self._systems["example"][system])[0]
         if (self._element_phase[number] < 0) == (phase < 0):
             return
         self._element_phase[number] = phase
         posting = self._postings[number]
         for other in posting["systems"][: posting.size].tolist():
-            solvable = bool(np.all(self._element_phase[self._elements[other]] >= 0))
+            elements = self._elements_of(self._systems["example"][other])
+            solvable = bool((self._element_phase[elements] >= 0).all())
             if other == system or solvable == self._systems["solvable"][other]:
                 continue
             self._systems["solvable"][other] = solvable
@@ -348,11 +317,24 @@ class LiveHull(Mapping[int, HullResult]):
                 row = int(self._entries["next"][row])
         return sorted(keys)
 
-    # The arrays as the kernels take them; new ones after each growth.
+    # The arrays as the kernels take them.
+
+    def _live(self) -> Live:
+        """Made anew when arrays have grown."""
+        held = (self._entries.growth, self._phases.growth, self._parts.growth, self._systems.growth)
+        if self._views is None or self._views[0] != held:
+            self._views = held, self._view()
+        return self._views[1]
+
+    def _view(self) -> Live:
+        entries = [self._entries[name] for name in ("keys", "energies", "next")]
+        names = ("first_entry", "lowest", "lowest_key", "second", "second_energies", "pending")
+        phases = [self._phases[name] for name in names]
+        return Live._make([*entries, *phases, self._compositions(), self._solution()])
 
     def _compositions(self) -> Compositions:
         systems, phases, parts = self._systems, self._phases, self._parts
-        by_system = [systems[name][: systems.size] for name in ("high", "low", "first", "held", "solvable")]
+        by_system = [systems[name] for name in ("high", "low", "first", "held", "solvable")]
         columns = [phases[name] for name in ("next", "offsets", "sizes")]
         values = [phases[name] for name in ("energies", "weights", "stable")]
         return Compositions._make([*by_system, *columns, parts["numbers"], parts["fractions"], *values])
@@ -360,12 +342,6 @@ class LiveHull(Mapping[int, HullResult]):
     def _solution(self) -> Solution:
         parts = [self._parts[name] for name in ("basis", "shares", "potentials", "facet_potentials")]
         return Solution._make([self._phases["mixture"], *parts])
-
-    def _live(self) -> Live:
-        entries = [self._entries[name] for name in ("keys", "energies", "next")]
-        names = ("first_entry", "lowest", "lowest_key", "second", "second_energies", "pending")
-        phases = [self._phases[name] for name in names]
-        return Live._make([*entries, *phases, self._compositions(), self._solution()])
 
     def _solved(self) -> Solved:
         return Solved(
@@ -394,6 +370,15 @@ def _chains(of_entry: Ints, count: int) -> tuple[Ints, Ints, Ints]:
     following[order[:-1][same]] = order[1:][same]
     first[of_entry[order[::-1]]] = order[::-1]
     return rows, first, following
+
+
+def _postings(phases: Phases) -> dict[int, Columns]:
+    """The systems of each element, in ascending order."""
+    is_first = np.zeros(len(phases), dtype=np.bool_)
+    is_first[phases.system_offsets[:-1]] = True
+    sizes = np.diff(phases.offsets)
+    numbers, systems = phases.numbers[np.repeat(is_first, sizes)], np.repeat(np.cumsum(is_first) - 1, sizes * is_first)
+    return {int(number): Columns(systems=systems[numbers == number]) for number in np.unique(numbers)}
 
 
 def _distinct(entries: Iterable[Entry]) -> dict[int, Entry]:

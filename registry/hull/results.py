@@ -13,7 +13,7 @@ from registry.errors import MissingReference
 from registry.hull.phases import Flags, Floats, Ints, Key
 
 if TYPE_CHECKING:
-    from registry.hull.simplex import Solution
+    from registry.hull.programs import Solution
 
 Share = tuple[Key, float]
 """A phase and the fraction of the atoms that goes into it."""
@@ -55,7 +55,7 @@ class Solved:
     """Entries, their compositions, and what the linear programs gave; arrays may be longer than what is in use.
 
     keys, energies, of_entry: (n,) by entry; the others by composition (c,) or by its elements (m,), as in
-    `phases.Phases` and `simplex.Compositions`
+    `phases.Phases` and `systems.Compositions`
     """
 
     keys: NDArray[Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from registry.errors import BadEntry, MissingReference
 from registry.hull.geometry import Entry, EntryTable, compute_hull
 from registry.hull.incremental import LiveHull
+from registry.hull.living import identify
+from registry.hull.phases import masks, weights
 
 LI, OXYGEN, FE = 3, 8, 26
 ELEMENTS = (3, 8, 26, 64)
@@ -96,3 +99,14 @@ def test_only_what_is_reached_is_told() -> None:
     assert live.update([Entry(3, {LI: 2, OXYGEN: 2}, -1.0)]) == [1, 3]  # what competes with Li2O, which it lies above
     assert live.update([Entry(4, {LI: 2, OXYGEN: 2}, -1.9)]) == [1, 3, 4]
     assert live.update(gone=[2]) == []
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(1, 118), st.integers(1, 4_000), min_size=1, max_size=12))
+def test_a_composition_is_identified_as_a_table_does(amounts: dict[int, int]) -> None:
+    numbers, counts = np.array(sorted(amounts)), np.array([float(amounts[number]) for number in sorted(amounts)])
+    live = LiveHull(EntryTable.of([Entry(1, {LI: 1}, 0.0)]))
+    fractions = counts / counts.sum()
+    known = identify(numbers, fractions, live._table, live._live().phases)
+    assert known.weight == weights(np.array([0, len(numbers)]), numbers, fractions)[0]
+    assert [known.high, known.low] == [word[0] for word in masks(numbers[None, :])]
