@@ -37,8 +37,8 @@ class Level:
     """A level of theory.
 
     engine: "imported", a DFT code, or a potential
-    references: element symbol -> eV/atom of the elemental reference at this level, corrections included; an element
-        that isn't there takes its lowest entry
+    references: element symbol -> eV/atom of the elemental reference at this level, corrections included; where none
+        of them is the level's own, every other element takes its lowest entry
     tabulated: the elements whose reference is taken from elsewhere, as of gases and molecular crystals: the engine is
         unreliable for them, and its own entries of them stay off the hull
     """
@@ -90,14 +90,8 @@ class Level:
         if len(elements) == 1 and elements <= set(self.tabulated):
             return "the elemental reference of this level is tabulated: the engine is unreliable for this element"
         missing = sorted(elements - self.references.keys())
-        if not missing or self.waits_for_elements:
-            return None
-        return f"no elemental reference for {', '.join(missing)} at this level"
-
-    @property
-    def waits_for_elements(self) -> bool:
-        """Whether elements that the level doesn't tell, beyond those from elsewhere, come as entries."""
-        return self.references.keys() <= set(self.tabulated)
+        own = self.references.keys() - set(self.tabulated)
+        return f"no elemental reference for {', '.join(missing)} at this level" if missing and own else None
 
 
 def read_level(path: Path) -> Level:
@@ -125,11 +119,9 @@ def level_of(table: Any) -> Level:
         raise SettingsError(f"a level has no {', '.join(wrong)}; it has {', '.join([*needed, *defaults])}")
     if lacking := [name for name in needed if not (isinstance(table.get(name), str) and table[name])]:
         raise SettingsError(f"a level needs {', '.join(lacking)}")
-    written = json.dumps(table, ensure_ascii=False)
-    if UNPRINTABLE.search(written) or "\\u00" in written:
-        raise SettingsError("a level's words hold control characters or half a character, which can't be stored")
     whole = {**defaults, **table}
     _check_parts(whole)
+    _check_words(whole)
     return Level(**{**whole, "tabulated": tuple(sorted(whole["tabulated"]))})
 
 
@@ -142,8 +134,16 @@ def _check_parts(table: Mapping[str, Any]) -> None:
         number = isinstance(energy, int | float) and not isinstance(energy, bool) and math.isfinite(energy)
         if element not in ATOMIC_NUMBERS or not number:
             raise SettingsError(f"references are element -> eV/atom, not {element!r}: {energy!r:.40}")
-    if not isinstance(table["tabulated"], list) or not {*map(str, table["tabulated"])} <= table["references"].keys():
+    tabulated = table["tabulated"]
+    if not isinstance(tabulated, list) or any(str(one) not in table["references"] for one in tabulated):
         raise SettingsError("tabulated lists elements that stand in references")
+
+
+def _check_words(table: Mapping[str, Any]) -> None:
+    """What no column could hold."""
+    written = json.dumps(table, ensure_ascii=False, allow_nan=False)  # ValueError for NaN
+    if not isinstance(table["note"], str) or UNPRINTABLE.search(written) or "\\u00" in written:
+        raise SettingsError("the note is no text, or words hold control characters or half a character")
 
 
 @cache

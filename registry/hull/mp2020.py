@@ -18,6 +18,9 @@ PBE = "PBE/PBE+U"
 RUN_TYPES = {"GGA": "GGA", "PBE": "GGA", "GGA+U": "GGA+U", "GGA_U": "GGA+U", "PBE+U": "GGA+U", "PBE_U": "GGA+U"}
 """As sources write them -> as pymatgen does."""
 
+FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError)
+"""What pymatgen lets escape where it looks for oxygen and sulphur pairs in odd cells; an energy isn't lost for it."""
+
 ALSO_TAKEN = {"W_sv": "W_pv", "Yb_3": "Yb_2"}
 """Of PBE_54, with which the Materials Project itself has computed since: as the set of 2020 names them."""
 
@@ -69,6 +72,8 @@ def mp2020_correction(crystal: Crystal, energy: float, run: Run | None = None) -
             corrected = _mp2020().process_entry(entry, on_error="raise")
     except CompatibilityError as error:
         return Correction(None, {}, f"MaterialsProject2020Compatibility refuses it: {_reason(error)}")
+    except FAULTS as error:
+        return Correction(None, {}, f"MaterialsProject2020Compatibility fails on it: {_reason(error)}")
     parts = {part.name: float(part.value) for part in corrected.energy_adjustments}
     return Correction(float(corrected.correction), parts)
 
@@ -132,7 +137,8 @@ def _parameters(run: Run) -> dict[str, object]:
 
 def _reason(error: Exception) -> str:
     """What pymatgen says, without the whole entry behind it."""
-    return " ".join(str(error).split(" for {")[0].replace("Entry None ", "").split()).removesuffix(" Discarding.")
+    told = " ".join(str(error).split(" for {")[0].replace("Entry None ", "").split())
+    return told.removesuffix(" Discarding.")[:200] or type(error).__name__
 
 
 @cache

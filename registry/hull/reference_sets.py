@@ -2,7 +2,8 @@
 
 Functional, pseudopotentials, U values and corrections of every single entry are held against what the level says of
 itself. The entries are stored at that level once more, with the source that they came from; those that it has
-computed itself stay its own.
+computed itself stay its own. A row of its own at each level is what keeps them apart: a calculation has one level, one
+place on one hull, and one notice when it comes, goes or moves.
 """
 
 from __future__ import annotations
@@ -208,7 +209,13 @@ def theory_of(level: Level) -> Theory:
         raise LevelMismatch(
             f"the settings of level '{level.name}' don't tell its {' and '.join(missing)}: nothing can be compared"
         )
-    return Theory(level.functional, table["pseudopotentials"], table["hubbards"], level.correction_scheme)
+    pseudopotentials, hubbards = table["pseudopotentials"], table["hubbards"]
+    by_anion = isinstance(hubbards, dict) and all(isinstance(one, dict) for one in hubbards.values())
+    if not isinstance(pseudopotentials, dict | str) or not by_anion:
+        raise LevelMismatch(
+            f"the settings of level '{level.name}' tell pseudopotentials by element, and hubbards by anion and element"
+        )
+    return Theory(level.functional, pseudopotentials, hubbards, level.correction_scheme)
 
 
 def add_reference_set(session: Session, name: str, from_name: str) -> Added:

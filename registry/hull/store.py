@@ -165,7 +165,7 @@ def _noted(session: Session, level_id: int, **what: Any) -> int:
 
 def _read(session: Session, level_id: int) -> Kept:
     said = references_of(session, level_id, {})
-    references = References(_last_references(session, level_id), said.fixed)
+    references = References(_last_references(session, level_id) or said.energies, said.fixed)
     rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
     last = sa.select(sa.func.coalesce(sa.func.max(Placement.id), 0)).where(Placement.level_id == level_id)
     hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))

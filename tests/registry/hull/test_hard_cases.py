@@ -227,7 +227,7 @@ def test_the_database_takes_no_absurd_energy(engine: Engine, level_id: int, ener
 
 
 def test_other_references_are_another_hull(engine: Engine):
-    """Whoever changes a level's table by hand: the next placing, of whatever entry, heals all states."""
+    """Levels don't change, but if somebody does it by hand, the next placing of whatever entry heals all states."""
     with Session(engine) as session, session.begin():
         key = make.level(session, "fixed", references={"Na": -1.0, "Cl": -2.0}).id
     hulls = KeptHulls()

@@ -123,6 +123,11 @@ def test_a_formula_of_many_atoms_is_no_stumbling_block():
     assert found == Correction(pytest.approx(-0.614), {"MP2020 anion correction (Cl)": pytest.approx(-0.614)})
 
 
+def test_what_pymatgen_stumbles_over_is_a_reason(haematite: Crystal):
+    found = mp2020_correction(haematite, -240.0, Run("GGA+U", {"Fe": 5.3}, oxide_type="hyperoxide"))
+    assert found == Correction(None, {}, "MaterialsProject2020Compatibility fails on it: 'hyperoxide'")
+
+
 def test_the_most_electronegative_element_says_which_values_hold():
     table = {"O": {"Fe": 5.3}, "F": {"Fe": 4.0}}
     assert hubbards_among(["Fe", "O"], table) == {"Fe": 5.3}

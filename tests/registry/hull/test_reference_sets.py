@@ -197,6 +197,7 @@ def test_all_that_differs_is_told_at_once(session: Session, tmp_path: Path):
     [
         (vasp(engine="chgnet"), "only relabelled by that potential"),
         (vasp(settings={}), "don't tell its pseudopotentials and hubbards"),
+        (vasp(settings={"pseudopotentials": {}, "hubbards": {"Fe": 4.0}}), "by anion and element"),
         (vasp(correction_scheme="as imported"), "no correction scheme of its own"),
     ],
 )
