@@ -60,6 +60,9 @@ BEGIN
         WHERE (came.state, came.off_hull, came.energy, came.correction, came.final_structure_id)
             IS DISTINCT FROM (went.state, went.off_hull, went.energy, went.correction, went.final_structure_id);
     END IF;
+    IF FOUND THEN
+        NOTIFY lode_work;  -- wakes idle daemons at the commit
+    END IF;
     RETURN NULL;
 END $$;
 
