@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 from registry import embedded
 from registry.backup import backup
 from registry.database import engine_for
+from registry.hull.geometry import warm
 from registry.postgres_binaries import OLDEST, Binaries
 from registry.schema import upgrade
 
@@ -100,6 +101,7 @@ def postgres_server(request: pytest.FixtureRequest, test_homes: Path) -> str:
     with (home / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _migrate_template(url)
+        warm()  # by one process for all, and in no transaction: a slow machine compiles longer than one may idle
     return url
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from registry.errors import LabelFailure
+from registry.hull.geometry import warm
 from registry.hull.store import KeptHulls, error_class
 from registry.queue import Claim
 from registry.states import Kind
@@ -27,6 +28,7 @@ class PlaceDaemon:
         self._hulls = KeptHulls()
 
     def work(self, _engine: Engine, claims: Sequence[Claim], _beat: Callable[[], None]) -> Iterator[Together]:
+        warm()  # before a transaction is open: the compiler may take longer than one may idle
         for level_id, of_level in groupby(sorted(claims, key=lambda one: one.target_id), lambda one: one.target_id):
             yield Together(list(of_level), partial(self._place, level_id))
 

@@ -105,10 +105,12 @@ def rebuild(level: str | None) -> None:
     from sqlalchemy.orm import Session
 
     from api.cli.database import DEFAULT_LEVEL
+    from registry.hull.geometry import warm
     from registry.hull.level_rows import level_id
     from registry.hull.store import place
     from registry.query.materials import the_level
 
+    warm()  # before a transaction is open: the compiler may take longer than one may idle
     with Session(open_registry()) as session, session.begin():
         name, _ = the_level(session, level)
         placed = place(session, level_id(session, name or DEFAULT_LEVEL))
