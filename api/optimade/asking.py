@@ -15,6 +15,7 @@ from api.optimade.translate import Understood, understand
 from registry.query.fields import suggestion
 from registry.query.filter import Comparison, Filter
 from registry.query.materials import MAX_LIMIT
+from registry.query.values import storable
 
 PAGE = 50
 LARGEST_PAGE = 500
@@ -67,8 +68,9 @@ def of_list(parameters: QueryParams) -> Asked:
 
 def of_one(parameters: QueryParams, identity: str) -> Asked:
     """Of a single entry; parameters that aren't known are ignored. Raises Refused."""
+    meant = Understood(Filter(Comparison("id", "=", identity)) if storable(identity) else None)
     known = {name: value for name, value in parameters.multi_items() if name in OF_ALL}
-    return replace(_of_any(known), meant=Understood(Filter(Comparison("id", "=", identity))), limit=1)
+    return replace(_of_any(known), meant=meant, limit=1)
 
 
 def plain(parameters: QueryParams) -> None:

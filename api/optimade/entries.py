@@ -52,9 +52,8 @@ def listing(session: Session, asked: Asked, allowed: frozenset[str]) -> Listing:
     """One page. Raises FilterError, NotFound, TooSlow."""
     answer_within(session, STATEMENT_SECONDS)
     away = terms.withheld(session, allowed)
-    everything = Question(Filter(terms.free(away)), None, None, FIELDS["id"], False)
     if asked.meant.filter is None:
-        return Listing([], None, 0, _counted(session, everything), asked.warnings)
+        return Listing([], returned=0, warnings=asked.warnings)
     question, warnings = _question(session, asked, away)
     found = find(session, question, asked.offset + asked.limit, asked.cursor)
     ids, cursors = found.ids[asked.offset :], found.cursors[asked.offset :]
@@ -62,7 +61,7 @@ def listing(session: Session, asked: Asked, allowed: frozenset[str]) -> Listing:
     fitting = _fitting([row["nsites"] for row in rows.values()]) if ARRAYS in _needs(asked) else len(rows)
     entries = _entries(session, {one: rows[one] for one in ids[:fitting]}, asked)
     more = found.more or fitting < len(ids)
-    counts = _counts(session, question, everything, asked)
+    counts = _counts(session, question, replace(question, filter=Filter(terms.free(away))), asked)
     return Listing(entries, cursors[fitting - 1] if more and fitting else None, *counts, (*asked.warnings, *warnings))
 
 

@@ -6,7 +6,8 @@ import logging
 import uuid
 from http import HTTPStatus
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
 from registry.errors import DatabaseError, LodeError, TooSlow, UnsupportedFilter
@@ -14,6 +15,9 @@ from registry.errors import DatabaseError, LodeError, TooSlow, UnsupportedFilter
 STATEMENT_SECONDS = 10
 VERSION_NOT_SUPPORTED = 553
 """The standard's own."""
+
+AWAY = (OperationalError, InterfaceError, NoConnection)
+"""The database doesn't answer, or every connection is taken."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ def status_of(error: Exception) -> int:
         return error.status_code
     if isinstance(error, UnsupportedFilter):
         return HTTPStatus.NOT_IMPLEMENTED
-    if isinstance(error, DatabaseError | SQLAlchemyError):
+    if isinstance(error, (DatabaseError, *AWAY)):
         return HTTPStatus.SERVICE_UNAVAILABLE
     return HTTPStatus.BAD_REQUEST if isinstance(error, LodeError) else HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -51,7 +55,7 @@ def detail_of(error: Exception) -> str:
         return str(error.detail)
     if isinstance(error, LodeError | Refused):
         return str(error).encode(errors="replace").decode()  # half a surrogate pair is no JSON
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, AWAY):
         log.error("optimade: the database doesn't answer", exc_info=error)
         return "the database doesn't answer: try again later"
     number = uuid.uuid4().hex[:8]

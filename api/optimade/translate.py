@@ -162,8 +162,9 @@ def _anonymous(leaf: Comparison) -> Meaning:
 
 
 def _hill(leaf: Comparison) -> Meaning:
-    found = formulas.spells_hill(str(leaf.value))
-    return Comparison("reduced_formula", leaf.operator, leaf.value) if found else leaf.operator == "!="
+    if not formulas.spells_hill(str(leaf.value)):
+        return leaf.operator == "!="
+    return Comparison("reduced_formula", leaf.operator, formulas.by_alphabet(str(leaf.value)))
 
 
 FORMULAS: dict[str, Callable[[Comparison], Meaning]] = {
