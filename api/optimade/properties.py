@@ -243,6 +243,12 @@ _BESIDE = (
         "1",
     ),
     Property(
+        Field(f"{PREFIX}external_ids_by_scheme", Type.WORDS, NO_FIELD, "mp: mp-149, ..., or a list of several"),
+        lambda one: one.row["external_ids"],
+        ("external_ids",),
+        "dictionary",
+    ),
+    Property(
         Field(f"{PREFIX}citation", Type.TEXT, NO_FIELD, "whom to cite for the crystal"),
         lambda one: one.citation,
         ("source",),
