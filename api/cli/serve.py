@@ -27,22 +27,23 @@ def serve(host: str, port: int, sources: tuple[str, ...]) -> None:
     from api.cli.database import open_registry
 
     engine = open_registry("lode serve")
-    _refuse_unknown(engine, frozenset(sources))
+    _check(engine, frozenset(sources))
     app = create_app(engine, frozenset(sources))
     _probe(host, port)
     address = f"[{host}]" if ":" in host else host
-    click.echo(f"http://{address}:{port}/graphql and /optimade/v1 answer; Ctrl-C stops it", err=True)
+    base = f"http://{address}:{port}"
+    click.echo(f"{base}/graphql and {base}/optimade/v1 answer; Ctrl-C stops it", err=True)
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
-def _refuse_unknown(engine: Engine, sources: frozenset[str]) -> None:
+def _check(engine: Engine, sources: frozenset[str]) -> None:
     """Raises NotFound for a source that isn't."""
     from sqlalchemy.orm import Session
 
-    from api.optimade.terms import refuse_unknown
+    from registry.exporters.materials import refuse_unknown_sources
 
     with Session(engine) as session:
-        refuse_unknown(session, sources)
+        refuse_unknown_sources(session, sources)
 
 
 def _probe(host: str, port: int) -> None:

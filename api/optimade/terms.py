@@ -8,7 +8,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.optimade.translate import every
-from registry.errors import NotFound
 from registry.models import Property, Source
 from registry.properties import BAND_GAP, DIMENSIONALITY
 from registry.query.filter import And, Comparison, Known, Node, Or
@@ -22,13 +21,6 @@ def withheld(session: Session, allowed: frozenset[str]) -> list[str]:
     """Names of the sources whose rows stay here."""
     names = session.scalars(select(Source.name).where(Source.non_commercial).order_by(Source.name))
     return [name for name in names if name not in allowed]
-
-
-def refuse_unknown(session: Session, allowed: frozenset[str]) -> None:
-    """Raises NotFound for a source that isn't."""
-    known = set(session.scalars(select(Source.name).where(Source.name.in_(allowed))))
-    if unknown := sorted(allowed - known):
-        raise NotFound(f"there is no source '{unknown[0][:80]}'")
 
 
 def free(names: Sequence[str]) -> Node | None:
