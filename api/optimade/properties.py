@@ -29,6 +29,7 @@ KINDS = {
     Type.TIMESTAMP: "timestamp",
     Type.ELEMENTS: "list",
     Type.WORDS: "list",
+    Type.NUMBERS: "list",
 }
 
 
@@ -133,7 +134,7 @@ _STANDARD = (
         "nelements",
         sort="nelements",
     ),
-    _standard("elements_ratios", Type.WORDS, "shares of the elements", _ratios, "reduced_formula", operators=LENGTH),
+    _standard("elements_ratios", Type.NUMBERS, "shares of the elements", _ratios, "reduced_formula"),
     _standard(
         "chemical_formula_descriptive",
         Type.TEXT,

@@ -133,6 +133,8 @@ def _has(leaf: Has) -> Meaning:
     """Words that are no elements are held by no list."""
     if leaf.field == "structure_features":
         return False
+    if leaf.field == "elements_ratios":
+        return replace(leaf, field="shares")
     symbols = tuple(one for one in leaf.values if one in ATOMIC_NUMBERS)
     if not symbols or (leaf.quantifier == "ALL" and len(symbols) < len(leaf.values)):
         return False

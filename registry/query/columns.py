@@ -145,6 +145,12 @@ FORMULA_BY_AMOUNT: Column = literal_column(
 )
 """A4BCD; after Z come Aa, Ba, ..."""
 
+SHARES: Column = literal_column(
+    """(SELECT array_agg(amount / total ORDER BY place)
+    FROM unnest(composition.amounts::float8[]) WITH ORDINALITY AS part (amount, place),
+         LATERAL (SELECT sum(other) AS total FROM unnest(composition.amounts::float8[]) AS one (other)) AS whole)"""
+)
+
 ENERGY_SOURCE: Column = (
     select(Source.name).where(Source.id == Calculation.source_id).correlate(Calculation).scalar_subquery()
 )
@@ -178,6 +184,7 @@ COLUMNS: dict[str, Column] = {
     "selection.predicted_decomposition_energy": Choice.c.predicted_decomposition_energy,
     "composition.formula_by_alphabet": FORMULA_BY_ALPHABET,
     "composition.formula_by_amount": FORMULA_BY_AMOUNT,
+    "composition.shares": SHARES,
     "calculation.source": ENERGY_SOURCE,
 }
 

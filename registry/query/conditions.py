@@ -63,6 +63,8 @@ def condition(node: Node, place: Place) -> Column:
             return _comparison(FIELDS["nelements"], comparison, value, place)
         case Has(name, quantifier, values):
             words = list(dict.fromkeys(values))
+            if COMPARABLE[name].type is Type.NUMBERS:
+                return _holds_numbers(place.column_of(COMPARABLE[name]), quantifier, words)
             relation = RELATIONS.get(FIELDS[name].column)
             return _related(relation, quantifier, words) if relation else place.has_elements(quantifier, words)
         case Comparison(name, comparison, value):
@@ -194,6 +196,11 @@ def _known(field: Field, known: bool, place: Place) -> Column:
         return named if known else not_(named)
     column = place.column_of(field)
     return column.is_not(None) if known else column.is_(None)
+
+
+def _holds_numbers(held: Column, quantifier: str, words: Sequence[str]) -> Column:
+    wanted = literal([float(word) for word in words], ARRAY(Double))
+    return held.op("&&" if quantifier == "ANY" else "@>", is_comparison=True)(wanted)
 
 
 def _related(relation: Relation, quantifier: str, values: list[str]) -> Column:

@@ -26,6 +26,7 @@ class Type(StrEnum):
     TIMESTAMP = "timestamp"
     ELEMENTS = "list of elements"
     WORDS = "list of words"
+    NUMBERS = "list of numbers"
     UNTOLD = "field of somebody else"
 
 
@@ -45,6 +46,7 @@ OPERATORS: dict[Type, frozenset[str]] = {
     Type.TIMESTAMP: ORDER,
     Type.ELEMENTS: SETS | {"HAS ONLY", "LENGTH"},
     Type.WORDS: SETS,
+    Type.NUMBERS: SETS | {"LENGTH"},
     Type.UNTOLD: ORDER | WITHIN | SETS | {"HAS ONLY", "LENGTH"},
 }
 """Comparisons of each type; IS KNOWN and IS UNKNOWN go with all of them."""
@@ -75,7 +77,7 @@ class Field:
 
     @property
     def sorts(self) -> bool:
-        return self.type not in {Type.ELEMENTS, Type.WORDS}
+        return self.type not in {Type.ELEMENTS, Type.WORDS, Type.NUMBERS}
 
     @property
     def explanation(self) -> str:
@@ -168,6 +170,7 @@ _COMPARED_ALONE = (
     Field("formula_by_alphabet", Type.TEXT, "composition.formula_by_alphabet", 'reduced formula, "FeLiO4P"'),
     Field("formula_by_amount", Type.TEXT, "composition.formula_by_amount", 'amounts without elements, "A4BCD"'),
     Field("formula_as_written", Type.TEXT, "composition.reduced_formula", "reduced formula as nothing but a text"),
+    Field("shares", Type.NUMBERS, "composition.shares", "of each element in the atoms, elements in alphabetical order"),
     Field("energy_source", Type.TEXT, "calculation.source", "where the energy of the level came from", nullable=True),
 )
 

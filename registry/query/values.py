@@ -32,7 +32,7 @@ def convert(field: Field, token: Token, operator: str = "=") -> Value:
     """The value that a token stands for. Raises FilterError without a position."""
     if field.type is Type.UNTOLD:
         return str(token)
-    if field.type in {Type.INTEGER, Type.FLOAT}:
+    if field.type in {Type.INTEGER, Type.FLOAT, Type.NUMBERS}:
         number = _number(field, token)
         named = field.column == "prototype.spacegroup_number" and operator in EQUALITY and number == int(number)
         return either_hand(int(number)) if named else number

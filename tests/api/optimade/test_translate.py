@@ -133,7 +133,9 @@ def test_refuses(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "marked"),
     [
-        ("elements_ratios HAS 0.5", "HAS"),
+        ("elements_ratios HAS >0.5", "HAS"),
+        ('elements_ratios HAS "half"', '"half"'),
+        ("lattice_vectors HAS 1", "HAS"),
         ('elements:elements_ratios HAS "Li":>0.3', 'elements_ratios HAS "Li":>0.3'),
         ("nsites HAS 3", "HAS"),
         ('nsites="3"', '"3"'),
