@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from api.optimade import asking, envelope, info
@@ -89,6 +89,8 @@ async def _list(request: Request) -> Response:
 
 async def _one(request: Request) -> Response:
     identity = request.path_params["identity"]
+    if not identity:
+        return _without_slash(request)
     found = await _listing(request, asking.of_one(request.query_params, identity))
     if not found.entries:
         raise Refused(HTTPStatus.NOT_FOUND, f"there is no structure '{identity[:80]}'")
@@ -96,11 +98,17 @@ async def _one(request: Request) -> Response:
 
 
 async def _elsewhere(request: Request) -> Response:
+    if request.path_params["rest"].rstrip("/") != request.path_params["rest"]:
+        return _without_slash(request)
     version = envelope.VERSION.match(f"/{request.path_params['rest']}")
     if version and version.group() not in envelope.SERVED:
         told = f"version {version.group()[1:20]} isn't spoken here: {envelope.base_url(request)}/v1 is"
         raise Refused(VERSION_NOT_SUPPORTED, told)
     raise Refused(HTTPStatus.NOT_FOUND, "nothing is here: /v1/info tells what there is")
+
+
+def _without_slash(request: Request) -> Response:
+    return RedirectResponse(str(request.url.replace(path=request.url.path.rstrip("/"))))
 
 
 async def _listing(request: Request, asked: Asked) -> Listing:

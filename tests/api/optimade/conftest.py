@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,10 +111,3 @@ def library_engine(new_database: Any, tmp_path_factory: pytest.TempPathFactory) 
 def library(library_engine: Engine) -> Iterator[Api]:
     with serving(library_engine) as running:
         yield running
-
-
-def written(folder: Path, words: str) -> Path:
-    """A file with these words."""
-    file = folder / "written"
-    file.write_text(words)
-    return file

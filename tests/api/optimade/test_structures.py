@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -102,9 +103,8 @@ def test_pages_end_early_where_they_hold_many_sites(
     assert 1 < len(answer["data"]) < 50
     assert answer["meta"]["more_data_available"]
     assert sum(one["attributes"]["nsites"] for one in answer["data"]) <= 50
-    monkeypatch.setattr(entries, "MOST_SITES", 1)
+    monkeypatch.setattr(entries, "MOST_SITES", 1)  # which no entry has room in
     following = requests.get(answer["links"]["next"], timeout=60).json()
-    assert [len(answer["data"]) + 1] == [len(api.get("/v1/structures", page_limit=100)["data"]) + len(answer["data"])]
     ids = expected(mixed_engine, "")
     assert [one["id"] for one in [*answer["data"], *following["data"]]] == ids[: len(answer["data"]) + 1]
 
@@ -213,6 +213,12 @@ def test_where_nothing_is(api: Api) -> None:
     assert requests.get(f"{api.base}/v1/structures?filter=nsites=1&filter=nsites=2", timeout=60).status_code == 400
 
 
+def test_a_slash_at_the_end_does_no_harm(api: Api) -> None:
+    assert api.get("/v1/structures/", page_limit=3)["data"] == api.get("/v1/structures", page_limit=3)["data"]
+    assert api.get("/info/")["data"] == api.get("/info")["data"]
+    assert requests.get(f"{api.base}/v1/", timeout=60).status_code == 404
+
+
 def test_other_parameters_of_a_single_entry_are_ignored(api: Api, mixed_engine: Engine) -> None:
     (one, *_) = expected(mixed_engine, "")
     answer = api.get(f"/v1/structures/{one}", nonsense=1, page_limit=0, response_fields="nsites")
@@ -231,9 +237,7 @@ def test_says_what_it_is(api: Api) -> None:
         "sortable": True,
         "unit": "eV/{atom}",
     }
-    assert {name: told[name]["sortable"] for name in OWN} == {f"_lode_{n}": FIELDS[n[6:]].sorts for n in ()} | {
-        name: FIELDS[name.removeprefix("_lode_")].sorts for name in OWN
-    }
+    assert all(told[name]["sortable"] == FIELDS[name.removeprefix("_lode_")].sorts for name in OWN)
     assert STANDARD.keys() <= told.keys()
     meta = api.get("/structures", filter="nsites=2", page_limit=1)["meta"]
     assert meta["query"]["representation"] == "/structures?filter=nsites%3D2&page_limit=1"
@@ -252,11 +256,8 @@ def test_hostile_filters_are_refused(api: Api, name: str) -> None:
 
 @pytest.mark.parametrize("filter_", [*HARMLESS.values(), *(f"chemical_formula_reduced={quoted(one)}" for one in TEXTS)])
 def test_harmless_filters_find_nothing(api: Api, filter_: str) -> None:
-    for name in ("external_ids", "duplicates", "prototype", "band_gap"):
-        filter_ = filter_.replace(f"{name} HAS", f"_lode_{name} HAS").replace(f"{name}=", f"_lode_{name}=")
-        filter_ = filter_.replace(f"{name}>", f"_lode_{name}>")
-    filter_ = filter_.replace("reduced_formula=", "_lode_reduced_formula=", 1) if filter_[0] == "r" else filter_
-    filter_ = filter_.replace("anonymous_formula=", "_lode_anonymous_formula=", 1) if filter_[0] == "a" else filter_
+    named = "external_ids|duplicates|prototype|band_gap|reduced_formula|anonymous_formula"
+    filter_ = re.sub(rf"(?<!_)\b({named})(?= HAS|[=>])", r"_lode_\1", filter_)
     assert api.get("/v1/structures", filter=filter_)["data"] == []
 
 

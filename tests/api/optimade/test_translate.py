@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +14,11 @@ from optimade.models.utils import ANONYMOUS_ELEMENTS
 
 from api.optimade import formulas
 from api.optimade.properties import OWN, PROPERTIES, STANDARD, UNKNOWN
-from api.optimade.translate import understand
+from api.optimade.translate import Leaf, understand, where
 from registry.errors import FilterError, UnsupportedFilter
 from registry.identity.composition import Composition
 from registry.query.fields import FIELDS
-from registry.query.filter import Filter, Not, Or, parse
+from registry.query.filter import And, Comparison, Filter, Known, Node, Not, Or, parse
 
 
 @pytest.mark.parametrize(
@@ -185,6 +189,52 @@ def test_every_field_is_there_once() -> None:
     assert {*FIELDS} == {one.sort or one.needs[0] for one in OWN.values()} | {"id", "elements", "nelements", "nsites"}
     assert {*StructureResourceAttributes.model_fields} == {*STANDARD, *UNKNOWN} - {"id", "type"}
     assert all(one.field.description for one in PROPERTIES.values())
+
+
+LEAVES: dict[Leaf, bool | None] = {
+    Comparison("_lode_volume", ">", 1): True,
+    Comparison("_lode_volume", ">", 2): False,
+    Comparison("_lode_band_gap", ">", 1): None,
+    Comparison("_exmpl_x", "=", "1"): None,
+    Comparison("type", "=", "structures"): True,
+    Comparison("type", "=", "references"): False,
+    Known("_exmpl_x", False): True,
+}
+"""What each is of some crystal; the first three depend on it."""
+
+TREES = st.recursive(
+    st.sampled_from(list(LEAVES)),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+    ),
+    max_leaves=12,
+)
+
+
+def holds(node: Node | bool, names: Callable[[Any], bool | None]) -> bool | None:
+    """As SQL has it: true, false or unknown."""
+    match node:
+        case bool():
+            return node
+        case Not(operand):
+            inner = holds(operand, names)
+            return None if inner is None else not inner
+        case And(operands) | Or(operands):
+            parts = [holds(one, names) for one in operands]
+            decisive = isinstance(node, Or)
+            if decisive in parts:
+                return decisive
+            return None if None in parts else not decisive
+    return names(node)
+
+
+@given(TREES, st.booleans())
+def test_unknown_stays_unknown_whatever_negates_it(tree: Node, wanted: bool) -> None:
+    ours = {replace(leaf, field=leaf.field.removeprefix("_lode_")): told for leaf, told in LEAVES.items()}
+    theirs = holds(tree, LEAVES.__getitem__)
+    assert (holds(where(tree, wanted=wanted), ours.__getitem__) is True) == (theirs is wanted)
 
 
 def test_depth_stays() -> None:
