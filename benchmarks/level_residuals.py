@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from registry.crystal import Crystal
-from registry.hull.levels import load_level, mp2020_correction
+from registry.hull.levels import load_level
+from registry.hull.mp2020 import mp2020_correction
 from registry.identity.composition import SYMBOLS
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord

@@ -36,7 +36,7 @@ from registry import bulk
 from registry.crystal import Crystal
 from registry.identity.composition import Composition
 from registry.identity.mixing import mixing_pairs
-from registry.ingest import public_id
+from registry.identity.public_id import public_id
 from registry.models import HullState, Structure
 
 AIM = 1.3

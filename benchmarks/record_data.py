@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from registry import bulk
 from registry.crystal import Crystal
 from registry.identity.composition import SYMBOLS, Composition
-from registry.ingest import composition_row, public_id
+from registry.identity.public_id import public_id
+from registry.ingest import composition_row
 from registry.models import Composition as CompositionRow
 from registry.models import Level as LevelRow
 from registry.models import Prototype, Source
@@ -144,6 +145,7 @@ def label_and_place(session: Session, level_id: int, source: int, after: int = 0
     bound = {"level": level_id, "source": source, "after": after}
     session.execute(text(LABELS), bound)
     session.execute(text(PLACES), bound)
+    session.execute(text("DELETE FROM unplaced WHERE level_id = :level"), bound)
 
 
 def _id(session: Session, row: Any) -> int:

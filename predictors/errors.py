@@ -24,7 +24,10 @@ class UnknownElement(PredictorError):
     """The model never saw one of the crystal's elements in training."""
 
     def __init__(self, numbers: list[int]) -> None:
-        super().__init__(f"the model never saw the elements of atomic numbers {numbers}: train on data with them")
+        from ase.data import chemical_symbols
+
+        names = ", ".join(chemical_symbols[number] for number in numbers)
+        super().__init__(f"the model never saw {names}: train on data that hold it")
         self.numbers = numbers
 
 

@@ -9,6 +9,7 @@ LodeError
 │   ├── BackupError          a backup can't be written, read or restored here
 │   └── UpgradeError         the cluster can't be brought to another PostgreSQL
 ├── BadRecord                one record of an import can't be stored; the others can
+├── AlreadyImported          a file that is in the registry, whole
 ├── ProviderError            a server on the net doesn't answer, or not with what was asked for
 ├── FilterError              a filter can't be understood
 │   └── UnsupportedFilter    it is well written, but asks for what no field here can answer
@@ -68,6 +69,10 @@ class BadRecord(LodeError):
     def __init__(self, record: str, reason: str) -> None:
         self.record, self.reason = (UNPRINTABLE.sub("?", told) for told in (record, reason))
         super().__init__(f"{self.record}: {self.reason}")
+
+
+class AlreadyImported(LodeError):
+    """A file has been imported before, to its end."""
 
 
 class ProviderError(LodeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -14,10 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import long_transaction
-from registry.errors import UNPRINTABLE, BadRecord, LevelMismatch, LodeError
-from registry.hull.level_rows import ensure_level
-from registry.hull.levels import Level, shipped_levels
+from registry.errors import UNPRINTABLE, AlreadyImported, BadRecord, LodeError
 from registry.identity.duplicates import Identity
+from registry.imported_levels import LevelDoor, level_id_of
 from registry.imported_properties import store_properties
 from registry.importers import gnome
 from registry.importers.archive import content_of
@@ -85,6 +85,7 @@ class ImportReport:
     structure at one level, and a second, other value of a property by one method: the structure stays as it is stored.
     resumed: how many of those read had been read when an earlier import of the file was killed
     forgotten: how many of these had been refused for reasons that aren't kept
+    off_hull: reason -> how many energies are kept off the hull for it, since the import went on
     """
 
     read: int = 0
@@ -93,6 +94,7 @@ class ImportReport:
     refused: list[BadRecord] = field(default_factory=list)
     resumed: int = 0
     forgotten: int = 0
+    off_hull: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, bad: BadRecord) -> None:
         """A copy is kept: one that was raised holds the frames that it came through, and their crystals."""
@@ -105,6 +107,7 @@ class ImportReport:
         self.refused += other.refused
         self.resumed += other.resumed
         self.forgotten += other.forgotten
+        self.off_hull += other.off_hull
 
 
 @dataclass
@@ -122,6 +125,7 @@ class Importer:
 
     def __post_init__(self) -> None:
         self._sources: dict[tuple[SourceTerms, bool], int] = {}
+        self._door = None if self.level_id is None else LevelDoor(self.session, self.level_id)
 
     def store(self, records: Iterable[ImportedRecord | BadRecord], progress: Callable[[int], None]) -> ImportReport:
         """Store what can be, in batches; commit is the caller's."""
@@ -150,7 +154,8 @@ class Importer:
                 self._source(record, part)
         except LodeError as error:
             return BadRecord(record.record, str(error))
-        return (bad_energy(record) if energy else None) or bad_property(record) or record
+        bad = (bad_energy(record) if energy else None) or bad_property(record)
+        return bad or (record if self._door is None else self._door.judged(record))
 
     def _source(self, record: ImportedRecord, part: ImportedEnergy | CrystalProperty | None = None) -> int:
         """Of the crystal, or of a part of its record. Raises LodeError where terms contradict each other."""
@@ -196,6 +201,7 @@ class Importer:
                 rows.setdefault(key, self._energy_values(key, self._source(record, energy), energy))
         if rows:
             self.session.execute(insert(Calculation).on_conflict_do_nothing(), list(rows.values()))
+        self.report.off_hull.update(str(row["off_hull"]) for row in rows.values() if row["off_hull"] is not None)
         stored = self._stored_energies(rows) if rows else {}
         return [_complaint(record, stored.get(key)) for key, record in located]
 
@@ -261,7 +267,7 @@ def import_file(
 ) -> ImportReport:
     """Read a file, one transaction a batch. One that was killed goes on after its last batch.
 
-    Raises LodeError if this very file is there already. A file of which nothing can be stored leaves no trace, not even
+    Raises AlreadyImported if this very file is there. A file of which nothing can be stored leaves no trace, not even
     its source or its level. What GNoME released comes in on GNoME's terms, whatever `terms` say.
     """
     terms = GNOME_TERMS if format_of(path) == "gnome" else terms
@@ -323,11 +329,11 @@ def _batches(items: Iterable[Item]) -> Iterator[tuple[list[Item], bool]]:
 
 
 def _import_row(session: Session, source: _Source, level_id: int | None) -> Import | None:
-    """What is known of an import that didn't end. Raises LodeError for one that did."""
+    """What is known of an import that didn't end. Raises AlreadyImported for one that did."""
     same_level = Import.level_id.is_not_distinct_from(level_id)
     row = session.scalar(sa.select(Import).where(Import.sha256 == source.digest, same_level))
     if row is not None and row.finished_at is not None:
-        raise LodeError(
+        raise AlreadyImported(
             f"{source.path}: imported before, as {row.name} on {row.finished_at:%Y-%m-%d %H:%M}; nothing to do"
         )
     return row
@@ -336,9 +342,10 @@ def _import_row(session: Session, source: _Source, level_id: int | None) -> Impo
 def _resumed(row: Import) -> ImportReport:
     """What had been done when the import was killed."""
     refused = [BadRecord(one["record"], one["reason"]) for one in row.complaints]
-    counts = {name: int(str(row.counts[name])) for name in ("read", "imported", "duplicates")}
-    forgotten = int(str(row.counts["refused"])) - len(refused)
-    return ImportReport(**counts, refused=refused, resumed=counts["read"], forgotten=forgotten)
+    read, imported, duplicates, all_refused = (
+        int(str(row.counts[name])) for name in ("read", "imported", "duplicates", "refused")
+    )
+    return ImportReport(read, imported, duplicates, refused, resumed=read, forgotten=all_refused - len(refused))
 
 
 def _keep(session: Session, row: Import, report: ImportReport, position: int, last: bool) -> None:
@@ -354,21 +361,12 @@ def begin_import(session: Session) -> None:
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(IMPORT_LOCK)))
 
 
-def level_id_of(session: Session, name: str) -> int:
-    """A level of imported energies, made where it is missing. Raises LevelMismatch for one that is computed here."""
-    if name in shipped_levels():
-        raise LevelMismatch(
-            f"level '{name}' holds only energies computed by its own engine: choose another --level for imported ones"
-        )
-    note = "energies as imported; elemental references are the lowest imported elemental entries"
-    return ensure_level(session, Level(name, "imported", "as imported", "as imported", {}, {}, (), note))
-
-
 def counted(report: ImportReport) -> dict[str, object]:
     """The report in the words of `lode import --json`."""
     refused = [{"record": bad.record, "reason": bad.reason} for bad in report.refused]
     resumed = {name: count for name in ("resumed", "forgotten") if (count := getattr(report, name))}
-    return {**_counts(report), "refused": refused, **resumed}
+    off_hull = {"off_hull": dict(report.off_hull)} if report.off_hull else {}
+    return {**_counts(report), "refused": refused, **resumed, **off_hull}
 
 
 def _counts(report: ImportReport) -> dict[str, int]:

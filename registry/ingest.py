@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +18,7 @@ from registry.families import put_into_families
 from registry.identity.composition import Composition
 from registry.identity.duplicates import Identity
 from registry.identity.prototype import Prototype
+from registry.identity.public_id import public_id
 from registry.models import Composition as CompositionRow
 from registry.models import ExternalId, Source, Structure
 from registry.models import Prototype as PrototypeRow
@@ -118,14 +117,6 @@ def _other_terms(row: Source, terms: SourceTerms) -> str:
     default = asdict(SourceTerms(terms.name))
     given = {name: value for name, value in asdict(terms).items() if value != default[name]}
     return ", ".join(f"{name} {getattr(row, name)!r}" for name in given if getattr(row, name) != given[name])
-
-
-def public_id(crystal: Crystal) -> str:
-    """`lode-` and 60 bits of the SHA-256 of the arrays: the same row has the same id in every registry."""
-    content = hashlib.sha256()
-    for array, kind in ((crystal.lattice, "<f8"), (crystal.numbers, "<i2"), (crystal.frac_coords, "<f8")):
-        content.update(np.ascontiguousarray(array, dtype=kind).tobytes())
-    return "lode-" + base64.b32encode(content.digest()).decode().lower()[:12]
 
 
 def crystal_of(row: Structure) -> Crystal:

@@ -8,8 +8,9 @@ from itertools import islice
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from registry.imported_levels import level_id_of
 from registry.importers.record import Item
-from registry.imports import BATCH, Importer, ImportReport, begin_import, level_id_of
+from registry.imports import BATCH, Importer, ImportReport, begin_import
 from registry.terms import SourceTerms
 
 

@@ -15,7 +15,7 @@ from registry import models
 from registry.crystal import Crystal
 from registry.identity.composition import ATOMIC_NUMBERS, element_bits
 from registry.identity.composition import Composition as Formula
-from registry.ingest import public_id
+from registry.identity.public_id import public_id
 from registry.models import Base
 from registry.query.values import formula_amounts
 

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.identity.duplicates import DuplicateIndex, Identity
-from registry.ingest import NewStructure, crystal_of, derived_source_ids, public_id, store, structure_ids
+from registry.identity.public_id import public_id
+from registry.ingest import NewStructure, crystal_of, derived_source_ids, store, structure_ids
 from registry.models import Duplicate, Funnel, Lineage, Structure
 from registry.states import Origin
 from workers.candidates.funnel import Funnel as Counts

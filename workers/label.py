@@ -16,8 +16,8 @@ from registry import bulk, queue
 from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure, LeaseLost, MissingExtra
 from registry.hull.level_rows import stored_level
-from registry.hull.levels import Correction, Level
-from registry.identity.composition import SYMBOLS
+from registry.hull.levels import Level
+from registry.hull.mp2020 import Correction
 from registry.identity.duplicates import DuplicateIndex, Identity
 from registry.ingest import NewStructure, crystal_of, source_id, store
 from registry.models import Calculation, Duplicate, Frame, Structure
@@ -105,13 +105,7 @@ def relaxation_of(level: Level) -> Relaxation:
 
 def off_hull_reason(level: Level, crystal: Crystal, correction: Correction) -> str | None:
     """Why an energy may not stand on the level's hull, or None."""
-    elements = {SYMBOLS[number] for number in crystal.amounts}
-    if correction.energy is None:
-        return correction.reason
-    if len(elements) == 1 and elements <= set(level.tabulated):
-        return "the elemental reference of this level is tabulated: the engine is unreliable for this element"
-    missing = sorted(elements - level.references.keys())
-    return f"no elemental reference for {', '.join(missing)} at this level" if missing and level.references else None
+    return correction.reason if correction.energy is None else level.bars(crystal.amounts)
 
 
 def write_label(

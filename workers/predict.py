@@ -1,41 +1,115 @@
-"""Predictions for crystals that nobody stored: energy, spread, place on the hull, flags."""
+"""Predictions for crystals that nobody stored: energy, spread, place on the hull, nearest known crystals, flags.
+
+A crystal is placed on the hull of all *other* crystals: entries of the same crystal, where there are any, are left
+out. So `decomposition_energy` says how stable it is, by the model, not by how much model and label differ.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
+from registry.database import long_transaction
 from registry.errors import BadRecord, LevelMismatch, MissingReference
-from registry.hull.entries import LevelEntries
-from registry.hull.geometry import Hull
-from registry.identity.composition import Composition
+from registry.hull.entries import LevelEntries, level_entries
+from registry.hull.geometry import Entry, Hull, HullPoint
+from registry.hull.level_rows import level_id
+from registry.identity.composition import SYMBOLS, Composition
+from registry.identity.duplicates import Identity
+from registry.nearest import Neighbourhood, neighbourhoods
 from workers.candidates.filters import flags, neighbour_pairs
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
+MANY_ELEMENTS = 12  # a crystal of more has so many subsystems that the whole level is read
 UNKNOWN: dict[str, Any] = {
     "formula": None,
     "formation_energy_per_atom": None,
     "spread": None,
     "e_above_hull": None,
+    "decomposition_energy": None,
     "decomposition": None,
+    "chemical_potentials": None,
+    "hull_without": [],
+    "nearest": [],
     "flags": [],
 }
 
+Elements = frozenset[int]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a registry says of crystals: the level's entries in their chemical systems, and the neighbours of each."""
+
+    level: LevelEntries
+    neighbourhoods: Sequence[Neighbourhood]
+
+
+@dataclass(frozen=True)
+class OpenHull:
+    """The hull of a level, with or without some of its entries; a small one for each chemical system, when asked."""
+
+    level: LevelEntries
+    _hulls: dict[tuple[Elements, frozenset[int]], Hull] = field(default_factory=dict)
+
+    @cached_property
+    def _systems(self) -> dict[Elements, list[Entry]]:
+        found: dict[Elements, list[Entry]] = {}
+        for entry in self.level.entries:
+            found.setdefault(frozenset(entry.amounts), []).append(entry)
+        return found
+
+    def at(self, crystal: Crystal, without: frozenset[int] = frozenset()) -> HullPoint:
+        """The hull at a crystal's composition. Raises MissingReference, naming the elements without entry."""
+        key = frozenset(crystal.amounts), without
+        if key not in self._hulls:
+            self._hulls[key] = self._hull(*key)
+        return self._hulls[key].energy_at(crystal.amounts)
+
+    def _hull(self, elements: Elements, without: frozenset[int]) -> Hull:
+        within = [entry for system, entries in self._systems.items() if system <= elements for entry in entries]
+        entries = [entry for entry in within if entry.key not in without]
+        if missing := elements - {number for entry in entries for number in entry.amounts if len(entry.amounts) == 1}:
+            raise MissingReference([SYMBOLS[number] for number in sorted(missing)])
+        return Hull(entries)
+
+
+def known_of(session: Session, crystals: Sequence[Crystal], level: str) -> Known:
+    """What a registry knows of crystals, by queries whose number doesn't depend on theirs. Raises NotFound (level)."""
+    long_transaction(session)  # thousands of crystals are compared in it
+    entries = level_entries(session, level_id(session, level), _systems_of(crystals))
+    return Known(entries, neighbourhoods(session, [Identity(crystal) for crystal in crystals], level))
+
+
+def _systems_of(crystals: Sequence[Crystal]) -> list[str] | None:
+    """Every chemical system within that of a crystal; None: all there are."""
+    found: set[tuple[str, ...]] = set()
+    for elements in {Composition.of(crystal.amounts).elements for crystal in crystals}:
+        if len(elements) > MANY_ELEMENTS:
+            return None
+        found |= {part for size in range(1, len(elements) + 1) for part in combinations(elements, size)}
+    return ["-".join(part) for part in sorted(found)]
+
 
 def predict_crystals(
-    items: Sequence[Crystal | BadRecord], model: ModelFiles, level: LevelEntries | None, unrelaxed: bool = False
-) -> list[dict[str, Any]]:
+    items: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool = False
+) -> list[Row]:
     """One dict per item, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     items: crystals, and in the place of those that can't be read why not
-    level: the entries of the model's level, or None to say nothing of the hull
+    known: what a registry knows of the crystals at the model's level, or None to say nothing of it
     Raises LevelMismatch when the entries are of another level.
     """
     from predictors.checkpoint import model_from
@@ -45,34 +119,36 @@ def predict_crystals(
         return []
     tune_cpu(1)
     ensemble = model_from(model)
-    if level is not None and level.level != ensemble.record.level:
+    if known is not None and known.level.level != ensemble.record.level:
         raise LevelMismatch(
-            f"model '{model.name}' predicts at level '{ensemble.record.level}', the hull is of level '{level.level}'"
+            f"model '{model.name}' predicts at level '{ensemble.record.level}', "
+            f"the hull is of level '{known.level.level}'"
         )
     crystals = [item for item in items if isinstance(item, Crystal)]
-    predicted = iter(_predicted(crystals, ensemble, level, unrelaxed))
+    predicted = iter(_predicted(crystals, ensemble, known, unrelaxed))
     rows = [UNKNOWN | {"flags": [item.reason]} if isinstance(item, BadRecord) else next(predicted) for item in items]
     said = {"model": model.name, "level": ensemble.record.level}
     return [{"index": index, **row, **said} for index, row in enumerate(rows)]
 
 
-def _predicted(
-    crystals: Sequence[Crystal], ensemble: Ensemble, level: LevelEntries | None, unrelaxed: bool
-) -> list[dict[str, Any]]:
+def _predicted(crystals: Sequence[Crystal], ensemble: Ensemble, known: Known | None, unrelaxed: bool) -> list[Row]:
     found = ensemble.predict(crystals, volume_scan=unrelaxed)
-    hull = Hull(level.entries) if level is not None and level.entries else None
+    hull = OpenHull(known.level) if known is not None else None
     rows = []
     for index, crystal in enumerate(crystals):
-        row = _row(crystal, float(found.energy[index]), float(found.spread[index]))
+        energy = float(found.energy[index])
+        row = _row(crystal, energy, float(found.spread[index]))
+        near = known.neighbourhoods[index] if known is not None else Neighbourhood()
+        row["nearest"] = near.nearest
         if index in found.refused:
             row["flags"].append(found.refused[index])
-        if hull is not None and level is not None and row["formation_energy_per_atom"] is not None:
-            row |= _place(crystal, float(found.energy[index]), hull, level)
+        elif hull is not None:
+            _place(row, crystal, energy, hull, near)
         rows.append(row)
     return rows
 
 
-def _row(crystal: Crystal, energy: float, spread: float) -> dict[str, Any]:
+def _row(crystal: Crystal, energy: float, spread: float) -> Row:
     known = bool(np.isfinite(energy))
     marks: list[str] = list(flags(crystal, neighbour_pairs(crystal)))
     if known and spread > WIDE_SPREAD:
@@ -85,12 +161,27 @@ def _row(crystal: Crystal, energy: float, spread: float) -> dict[str, Any]:
     }
 
 
-def _place(crystal: Crystal, energy: float, hull: Hull, level: LevelEntries) -> dict[str, Any]:
-    """Against the hull of what is labelled; a crystal below it decomposes into nothing and lies on it."""
+def _place(row: Row, crystal: Crystal, energy: float, hull: OpenHull, near: Neighbourhood) -> None:
+    """Against the hull of all other crystals; of the only entry of an element against that entry itself."""
     try:
-        point = hull.energy_at(crystal.amounts)
-    except MissingReference:
-        return {}
-    shares = [{"reduced_formula": level.formulas[int(key)], "amount": share} for key, share in point.decomposition]
+        point = hull.at(crystal, near.entries)
+    except MissingReference as missing:
+        if not near.entries or len(crystal.amounts) > 1:
+            row["flags"].append(f"no place on the hull: {missing}")
+            return
+        row["flags"].append("decomposition_energy: the level has no other entry of this element")
+        row |= _placed(energy, hull.at(crystal), hull.level) | {"decomposition_energy": None}
+        return
+    row |= _placed(energy, point, hull.level) | {"hull_without": near.same if near.entries else []}
+
+
+def _placed(energy: float, point: HullPoint, level: LevelEntries) -> Row:
     below = energy - point.energy
-    return {"e_above_hull": max(below, 0.0), "decomposition_energy": below, "decomposition": shares}
+    return {
+        "e_above_hull": max(below, 0.0),
+        "decomposition_energy": below,
+        "decomposition": [
+            {"reduced_formula": level.formulas[int(key)], "amount": share} for key, share in point.decomposition
+        ],
+        "chemical_potentials": {SYMBOLS[number]: value for number, value in point.chemical_potentials.items()},
+    }

@@ -17,7 +17,8 @@ import pandas as pd
 
 from registry.crystal import Crystal
 from registry.errors import SettingsError
-from registry.hull.levels import Level, mp2020_correction
+from registry.hull.levels import Level
+from registry.hull.mp2020 import mp2020_correction
 from workers.engines.base import Engine
 
 T = TypeVar("T")

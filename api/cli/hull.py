@@ -1,4 +1,4 @@
-"""lode hull show | plot | rebuild."""
+"""lode hull show | history | plot | rebuild | ranges | open."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from typing import Any
 import click
 
 from api.cli.database import open_registry, questions
+from api.cli.hull_analysis import open_, ranges, with_reaction_energies
 from api.cli.output import as_json, print_json, print_table
+from registry.errors import HullError, SettingsError
 
 
 @click.group()
 def hull() -> None:
     """Convex hulls of chemical systems."""
+
+
+hull.add_command(ranges)
+hull.add_command(open_)
 
 
 @hull.command()
@@ -26,7 +32,7 @@ def show(chemsys: str, level: str | None, as_of: str | None, as_json: bool) -> N
     """Every entry within CHEMSYS (Li-Fe-O) and its subsystems, with its place on the hull."""
     found = entries_of(chemsys, level, _moment(as_of))
     if as_json:
-        print_json(found)
+        print_json(with_reaction_energies(found))
         return
     columns = [
         "id",
@@ -40,16 +46,56 @@ def show(chemsys: str, level: str | None, as_of: str | None, as_json: bool) -> N
 
 
 @hull.command()
+@click.argument("asked")
+@click.option("--level", help="Level of theory.  [default: the only one with a hull]")
+@click.option("--as-of", help="What was known then, ISO 8601.")
+@click.option("--plot", "out", type=click.Path(path_type=Path), help="Draw it, too: FILE.html and FILE.png.")
+@as_json
+def history(asked: str, level: str | None, as_of: str | None, out: Path | None, as_json: bool) -> None:
+    """When entries entered or left the hull, how far they lay above it, and who displaced whom.
+
+    ASKED is a formula in any spelling (LiFePO4), the id of a crystal, or a chemical system (Li-Fe-O): of that and its
+    subsystems only what entered, left or was withdrawn is listed; --json holds every state.
+    """
+    from sqlalchemy.orm import Session
+
+    from api.cli.hull_history import draw_history, print_history
+    from registry.hull import history as reading
+
+    moment = _moment(as_of)
+    with Session(open_registry()) as session:
+        found = reading.history(session, asked, level, moment)
+    written = draw_history(found, out) if out is not None else []
+    if as_json:
+        print_json(found)
+    else:
+        print_history(found)
+    for path in written:
+        click.echo(str(path), err=as_json)
+
+
+@hull.command()
 @click.argument("chemsys")
-@click.option("--level")
+@click.option("--level", help="Level of theory.  [default: the only one with a hull]")
+@click.option("--as-of", help="The hull as it was then, ISO 8601; without candidates.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where to write; .html and .png.  [default: ./hull-CHEMSYS]"
 )
-def plot(chemsys: str, level: str | None, out: Path | None) -> None:
-    """Draw the hull of two, three or four elements as HTML and PNG."""
-    found = entries_of(chemsys, level, None)
-    written = draw(found, (out or Path(f"hull-{found['chemsys']}")).with_suffix(""))
-    click.echo("\n".join(str(path) for path in written))
+@click.option("--candidates/--no-candidates", default=True, show_default=True, help="Draw what is only predicted, too.")
+def plot(chemsys: str, level: str | None, as_of: str | None, out: Path | None, candidates: bool) -> None:
+    """Draw the hull of two, three or four elements as HTML and PNG.
+
+    Candidates are generated crystals without a label: the 50 that the level's promoted model puts lowest, up to 0.1
+    eV/atom above the hull, each with half of the spread of its members on either side.
+    """
+    from api.pictures.hull import check_elements
+    from registry.query.values import element_symbol
+
+    elements = sorted({element_symbol(word) for word in chemsys.split("-")})
+    check_elements(elements)
+    moment = _moment(as_of)
+    found = entries_of(chemsys, level, moment, candidates=candidates and moment is None)
+    click.echo("\n".join(str(path) for path in draw(found, out or Path(f"hull-{found['chemsys']}"))))
 
 
 @hull.command()
@@ -71,37 +117,49 @@ def rebuild(level: str | None) -> None:
         click.echo(f"lode: left out: {reason}", err=True)
 
 
-def draw(found: dict[str, Any], stem: Path) -> list[Path]:
-    """Write the pictures of `hull_entries`' answer; their paths."""
+def draw(found: dict[str, Any], out: Path) -> list[Path]:
+    """Write the pictures of what `entries_of` found; their paths. Raises HullError, SettingsError; then none is."""
     from api.pictures.hull import hull_html, hull_png
+    from api.pictures.hull_files import beside, write_files
 
-    rows = [*_rows(found), *_references(found)]
-    title = f"{found['chemsys']} at level {found['level']}"
+    if not found["entries"] and not found.get("candidates"):
+        raise HullError(
+            f"nothing within {found['chemsys']} is on the hull of {_where(found)}: label crystals of it first"
+        )
+    rows = [*_labelled(found), *_references(found), *_candidates(found)]
+    title = f"{found['chemsys']} at {_where(found)}"
     elements = found["chemsys"].split("-")
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    html, png = stem.with_suffix(".html"), stem.with_suffix(".png")
-    html.write_text(hull_html(rows, elements, title))
-    png.write_bytes(hull_png(rows, elements, title))
-    return [html, png]
+    html, png = beside(out)
+    return write_files({html: hull_html(rows, elements, title).encode(), png: hull_png(rows, elements, title)})
 
 
-def _rows(found: dict[str, Any]) -> list[Any]:
+def _where(found: dict[str, Any]) -> str:
+    level = "any level" if found["level"] is None else f"level {found['level']}"
+    return level + (f" as of {found['as_of']}" if found["as_of"] else "")
+
+
+def _labelled(found: dict[str, Any]) -> list[Any]:
+    return [_row(row, is_stable=row["is_stable"], is_new=row.get("origin") == "generated") for row in found["entries"]]
+
+
+def _candidates(found: dict[str, Any]) -> list[Any]:
+    guesses = found.get("candidates", ())
+    return [_row(row, is_stable=False, is_candidate=True, spread=row["spread"]) for row in guesses]
+
+
+def _row(row: dict[str, Any], **kind: Any) -> Any:
     from pymatgen.core import Composition
 
     from api.pictures.hull import HullRow
 
-    return [
-        HullRow(
-            formula=row["reduced_formula"],
-            amounts=Composition(row["reduced_formula"]).as_dict(),
-            formation_energy=row["formation_energy_per_atom"],
-            e_above_hull=row["e_above_hull"],
-            is_stable=row["is_stable"],
-            label=row["id"],
-            is_new=row.get("origin") == "generated",
-        )
-        for row in found["entries"]
-    ]
+    return HullRow(
+        formula=row["reduced_formula"],
+        amounts=Composition(row["reduced_formula"]).as_dict(),
+        formation_energy=row["formation_energy_per_atom"],
+        e_above_hull=row["e_above_hull"],
+        label=row["id"],
+        **kind,
+    )
 
 
 def _references(found: dict[str, Any]) -> list[Any]:
@@ -116,18 +174,20 @@ def _references(found: dict[str, Any]) -> list[Any]:
     ]
 
 
-def entries_of(chemsys: str, level: str | None, as_of: datetime | None = None) -> dict[str, Any]:
-    """Every entry within a chemical system, as `lode hull show --json` prints it."""
+def entries_of(
+    chemsys: str, level: str | None, as_of: datetime | None = None, *, candidates: bool = False
+) -> dict[str, Any]:
+    """Every entry within a chemical system, as `lode hull show --json` prints it; "candidates" where asked for."""
+    from registry.hull.candidates import candidates as candidates_of
     from registry.query.materials import hull_entries
 
     with questions() as session:
-        return hull_entries(session, chemsys, level, as_of)
+        found = hull_entries(session, chemsys, level, as_of)
+        return {**found, "candidates": candidates_of(session, found)} if candidates and found["level"] else found
 
 
 def _moment(text: str | None) -> datetime | None:
     """Raises SettingsError for what is no date."""
-    from registry.errors import SettingsError
-
     if text is None:
         return None
     try:

@@ -125,12 +125,14 @@ def _import_files(
 ) -> int:
     """Import one after the other, and add to the report; how many were refused as a whole."""
     from api.cli.database import open_registry
-    from registry.errors import LodeError
+    from registry.errors import AlreadyImported, LodeError
 
     engine, refused = open_registry(), 0
     for path in files:
         try:
             report.add(_import_one(engine, path, level, terms, reading))
+        except AlreadyImported as said:
+            click.echo(f"lode: {said}", err=True)
         except LodeError as error:
             click.echo(f"lode: {error}", err=True)
             refused += 1
@@ -175,5 +177,7 @@ def _print(report: ImportReport) -> None:
         click.echo(f"lode: {bad.record}: {bad.reason}", err=True)
     if report.forgotten:
         click.echo(f"lode: {report.forgotten} more were refused before it was killed", err=True)
+    for reason, count in report.off_hull.most_common():
+        click.echo(f"lode: {count} kept off the hull: {reason}", err=True)
     refused = len(report.refused) + report.forgotten
     click.echo(f"{report.read} read, {report.imported} imported, {report.duplicates} duplicates, {refused} refused")

@@ -39,8 +39,8 @@ def import_provider(
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+    from registry.imported_levels import level_id_of
     from registry.importers.providers import open_provider
-    from registry.imports import level_id_of
     from registry.provider_imports import import_delivery
     from registry.terms import SourceTerms
 

@@ -91,12 +91,12 @@ class FamilyMember(graphene.ObjectType):
 
 
 class Displacement(graphene.ObjectType):
-    """Somebody took this material's place on the hull."""
+    """A material took another's place on the hull."""
 
     level = graphene.NonNull(graphene.String)
     at = graphene.NonNull(graphene.DateTime)
-    fell_by = ev_per_atom("how far above the hull it fell")
-    material = graphene.NonNull(lambda: Material, description="the one that took the place")
+    fell_by = ev_per_atom("how far above the hull the displaced one fell")
+    material = graphene.NonNull(lambda: Material, description="the other one: who took the place, or who lost it")
 
     @staticmethod
     async def resolve_material(row: Row, info: Info) -> Node:
@@ -155,7 +155,8 @@ class Material(_Scalars, graphene.ObjectType):  # type: ignore[valid-type, misc]
     selections = many(Selection, rows.selections, "what rounds picked it for")
     hull_state = graphene.Field(HullState, description="its place at this level (as of the moment asked about)")
     hull_history = many(HullState, rows.hull_states, "every place it had at any level, oldest first")
-    displaced_by = related(Displacement, rows.displacements, "who took its place on the hull")
+    displaced_by = related(Displacement, rows.displacements, "who took its place on the hull, oldest first")
+    displaced = related(Displacement, rows.conquests, "whose place on the hull it took, oldest first")
     parents = related(Way, rows.parents, "what it was made from")
     children = related(Way, rows.children, "what was made from it")
     lineage = graphene.NonNull(Lineage)

@@ -131,15 +131,25 @@ def _hull_states(ids: Sequence[int]) -> Select[*tuple[Any, ...]]:
 
 def displacements(session: Session, ids: Sequence[int], first: int) -> Grouped:
     """Who took the structures' place on a hull, and when."""
-    displaced, winner = aliased(Calculation), aliased(Calculation)
-    columns = (winner.initial_structure_id.label("structure_id"), HullEvent.fell_by, HullEvent.at)
+    return _falls(session, ids, first, HullEvent.displaced_calculation_id, HullEvent.calculation_id)
+
+
+def conquests(session: Session, ids: Sequence[int], first: int) -> Grouped:
+    """Whose place on a hull the structures took, and when."""
+    return _falls(session, ids, first, HullEvent.calculation_id, HullEvent.displaced_calculation_id)
+
+
+def _falls(session: Session, ids: Sequence[int], first: int, here: Any, there: Any) -> Grouped:
+    """Events with the structures' calculations in one column of hull_event, with the structures of the other."""
+    asked, other = aliased(Calculation), aliased(Calculation)
+    columns = (other.initial_structure_id.label("structure_id"), HullEvent.fell_by, HullEvent.at)
     wanted = (
-        select(displaced.initial_structure_id.label("key"), *columns, Level.name.label("level"))
+        select(asked.initial_structure_id.label("key"), *columns, Level.name.label("level"))
         .select_from(HullEvent)
-        .join(displaced, displaced.id == HullEvent.displaced_calculation_id)
-        .join(winner, winner.id == HullEvent.calculation_id)
+        .join(asked, asked.id == here)
+        .join(other, other.id == there)
         .join(Level, Level.id == HullEvent.level_id)
-        .where(displaced.initial_structure_id.in_(ids))
+        .where(asked.initial_structure_id.in_(ids))
     )
     return _firsts(session, wanted, first, HullEvent.at, HullEvent.id)
 

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 RADII = (11.0, 18.0, 30.0, 46.0, 66.0)
 ANGLES = np.deg2rad([-90, 90, -45, -135, 45, 135, 0, 180, -68, -112, 68, 112, -22, -158, 22, 158])
-LEADER_FROM = 25.0
+LEADER_FROM = 18.0
 POINT_SIZE = 13.0
 CROSSING_PRICE, COVERING_PRICE = 12.0, 60.0
 

@@ -219,6 +219,24 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_placement_level_id_id"), "placement", ["level_id", "id"], unique=False)
     op.create_table(
+        "reference_set",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("level_id", sa.BigInteger(), nullable=False, comment="where they compete"),
+        sa.Column("from_level_id", sa.BigInteger(), nullable=False, comment="the imported level that they are of"),
+        sa.Column(
+            "compared",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="what was found to agree: functional, pseudopotentials, hubbards, correction_scheme, entries, apart",
+        ),
+        sa.Column("compared_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("level_id <> from_level_id", name=op.f("ck_reference_set_two_levels")),
+        sa.ForeignKeyConstraint(["from_level_id"], ["level.id"], name=op.f("fk_reference_set_from_level_id")),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_reference_set_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reference_set")),
+        sa.UniqueConstraint("level_id", "from_level_id", name=op.f("uq_reference_set_level_id_from_level_id")),
+    )
+    op.create_table(
         "structure",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("public_id", sa.Text(collation="C"), nullable=False),
@@ -330,6 +348,12 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("source_id", sa.BigInteger(), nullable=False, comment="where the energy came from"),
+        sa.Column(
+            "reference_set_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the set that brought it to this level from where it was imported",
+        ),
         sa.Column("initial_structure_id", sa.BigInteger(), nullable=False),
         sa.Column("final_structure_id", sa.BigInteger(), nullable=True),
         sa.Column("task", sa.Text(), nullable=False),
@@ -387,12 +411,22 @@ def upgrade() -> None:
             ["initial_structure_id"], ["structure.id"], name=op.f("fk_calculation_initial_structure_id")
         ),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_calculation_level_id")),
+        sa.ForeignKeyConstraint(
+            ["reference_set_id"], ["reference_set.id"], name=op.f("fk_calculation_reference_set_id")
+        ),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_calculation_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calculation")),
         sa.UniqueConstraint("id", "level_id", name=op.f("uq_calculation_id_level_id")),
     )
     op.create_index(op.f("ix_calculation_final_structure_id"), "calculation", ["final_structure_id"], unique=False)
     op.create_index(op.f("ix_calculation_level_id_id"), "calculation", ["level_id", "id"], unique=False)
+    op.create_index(
+        op.f("ix_calculation_reference_set_id"),
+        "calculation",
+        ["reference_set_id"],
+        unique=False,
+        postgresql_where=sa.text("reference_set_id IS NOT NULL"),
+    )
     op.create_index(
         "uq_calculation_result",
         "calculation",
@@ -508,9 +542,17 @@ def upgrade() -> None:
         sa.Column("displaced_calculation_id", sa.BigInteger(), nullable=False),
         sa.Column("fell_by", sa.DOUBLE_PRECISION(), nullable=False, comment="eV/atom"),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["calculation_id"], ["calculation.id"], name=op.f("fk_hull_event_calculation_id")),
+        sa.CheckConstraint("fell_by >= 0 AND fell_by < 'Infinity'", name=op.f("ck_hull_event_fell_by_finite")),
+        sa.CheckConstraint("calculation_id <> displaced_calculation_id", name=op.f("ck_hull_event_two_entries")),
         sa.ForeignKeyConstraint(
-            ["displaced_calculation_id"], ["calculation.id"], name=op.f("fk_hull_event_displaced_calculation_id")
+            ["calculation_id", "level_id"],
+            ["calculation.id", "calculation.level_id"],
+            name=op.f("fk_hull_event_calculation_id_level_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["displaced_calculation_id", "level_id"],
+            ["calculation.id", "calculation.level_id"],
+            name=op.f("fk_hull_event_displaced_calculation_id_level_id"),
         ),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_hull_event_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hull_event")),
@@ -559,8 +601,11 @@ def upgrade() -> None:
         ),
         sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
         sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "abs(formation_energy_per_atom) < 'Infinity'", name=op.f("ck_hull_state_formation_energy_finite")
+        ),
+        sa.CheckConstraint("e_above_hull >= 0 AND e_above_hull < 'Infinity'", name=op.f("ck_hull_state_above_hull")),
         sa.CheckConstraint("NOT is_stable OR e_above_hull = 0", name=op.f("ck_hull_state_stable_on_hull")),
-        sa.CheckConstraint("e_above_hull >= 0", name=op.f("ck_hull_state_above_hull")),
         sa.CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name=op.f("ck_hull_state_validity_ordered")),
         sa.ForeignKeyConstraint(
             ["calculation_id", "level_id"],
@@ -833,6 +878,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("state = 'converged'"),
         postgresql_include=["final_structure_id"],
     )
+    op.drop_index(
+        op.f("ix_calculation_reference_set_id"),
+        table_name="calculation",
+        postgresql_where=sa.text("reference_set_id IS NOT NULL"),
+    )
     op.drop_index(op.f("ix_calculation_level_id_id"), table_name="calculation")
     op.drop_index(op.f("ix_calculation_final_structure_id"), table_name="calculation")
     op.drop_table("calculation")
@@ -850,6 +900,7 @@ def downgrade() -> None:
     op.drop_index("ix_structure_generated", table_name="structure", postgresql_where=sa.text("origin = 'generated'"))
     op.drop_index(op.f("ix_structure_composition_id_id"), table_name="structure")
     op.drop_table("structure")
+    op.drop_table("reference_set")
     op.drop_index(op.f("ix_placement_level_id_id"), table_name="placement")
     op.drop_table("placement")
     op.drop_table("import")

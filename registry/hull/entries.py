@@ -21,6 +21,7 @@ SELECT calculation_id, corrected_energy_per_atom AS energy, reduced_formula, ele
 FROM entry JOIN composition ON composition.id = entry.composition_id
 WHERE level_id = :level"""
 THESE = ENTRIES + " AND calculation_id = ANY(:ids)"
+WITHIN = ENTRIES + " AND composition.chemsys = ANY(:systems)"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class References:
     """What formation energies of a level are against.
 
     energies: element -> eV/atom
-    fixed: the level says them, and they stand in for the elements; else they are the elements' lowest entries
+    fixed: the elements whose energy the level says, and which it stands in for; the others' are their lowest entries
     """
 
     energies: Mapping[str, float]
-    fixed: bool
+    fixed: frozenset[str]
 
     def formation_energy(self, row: Any) -> float:
         """eV/atom of a row of ENTRIES whose elements all have a reference."""
@@ -52,14 +53,14 @@ class References:
 
     def stand_ins(self) -> list[Entry]:
         """Fixed references as entries -Z at 0 eV/atom; nobody calculated them, so they get no state."""
-        numbers = [ATOMIC_NUMBERS[element] for element in self.energies] if self.fixed else []
+        numbers = [ATOMIC_NUMBERS[element] for element in self.energies if element in self.fixed]
         return [Entry(-number, {number: 1}, 0.0) for number in numbers]
 
     def moves(self, row: Any) -> bool:
         """Whether this row gives an element its first or a lower reference."""
-        return (
-            not self.fixed and len(row.elements) == 1 and row.energy < self.energies.get(row.elements[0], float("inf"))
-        )
+        if len(row.elements) > 1 or row.elements[0] in self.fixed:
+            return False
+        return bool(row.energy < self.energies.get(row.elements[0], float("inf")))
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,20 @@ def amounts_of(row: Any) -> dict[int, float]:
     return {ATOMIC_NUMBERS[element]: count for element, count in zip(row.elements, row.amounts, strict=True)}
 
 
-def level_entries(session: Session, level_id: int) -> LevelEntries:
-    """All entries of a level that may stand on its hull.
+def level_entries(session: Session, level_id: int, systems: Sequence[str] | None = None) -> LevelEntries:
+    """All entries of a level that may stand on its hull, or those of some chemical systems ("Fe-Li-O") alone.
 
-    Energies are against the level's fixed references or, at a level that has none, against the lowest entry of each
-    element.
+    Energies are against the references that the level says and, of other elements, against their lowest entries.
     """
-    rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
-    references = fixed_of(session, level_id) or lowest(rows)
+    if systems is None:
+        rows = session.execute(sa.text(ENTRIES), {"level": level_id}).all()
+    else:
+        rows = session.execute(sa.text(WITHIN), {"level": level_id, "systems": list(systems)}).all()
+    references = references_of(session, level_id, lowest_energies(rows))
     complaints = {row.calculation_id: references.complaint(row) for row in rows}
     usable = [row for row in rows if complaints[row.calculation_id] is None]
     formulas = {row.calculation_id: row.reduced_formula for row in usable}
-    formulas |= {-ATOMIC_NUMBERS[element]: element for element in references.energies} if references.fixed else {}
+    formulas |= {-ATOMIC_NUMBERS[element]: element for element in references.fixed}
     return LevelEntries(
         session.get_one(LevelRow, level_id).name,
         references,
@@ -112,13 +115,13 @@ def these_entries(session: Session, level_id: int, calculation_ids: Sequence[int
     return session.execute(sa.text(THESE), {"level": level_id, "ids": list(calculation_ids)}).all()
 
 
-def fixed_of(session: Session, level_id: int) -> References | None:
-    """None where the level has none."""
-    energies = fixed_references(session.get_one(LevelRow, level_id))
-    return References(energies, fixed=True) if energies else None
+def references_of(session: Session, level_id: int, lowest: Mapping[str, float]) -> References:
+    """What the level says, and for other elements their `lowest` entries (eV/atom)."""
+    fixed = fixed_references(session.get_one(LevelRow, level_id))
+    return References({**lowest, **fixed}, frozenset(fixed))
 
 
-def lowest(rows: Iterable[Any]) -> References:
-    """The lowest energy of each element among rows of ENTRIES."""
+def lowest_energies(rows: Iterable[Any]) -> dict[str, float]:
+    """Element -> the lowest energy in eV/atom among rows of ENTRIES."""
     elemental = sorted((row for row in rows if len(row.elements) == 1), key=lambda row: -row.energy)
-    return References({row.elements[0]: row.energy for row in elemental}, fixed=False)
+    return {row.elements[0]: row.energy for row in elemental}

@@ -140,12 +140,16 @@ class HullSolution(Mapping[Key, HullResult]):
 
     def hull(self) -> Hull:
         """The stable entries alone, to ask about compositions and candidates."""
+        return Hull(self.stable_entries())
+
+    def stable_entries(self) -> EntryTable:
+        """The stable entries alone, in the order of the entries given."""
         rows = np.flatnonzero(self.is_stable)
         spans = [np.arange(self.table.offsets[row], self.table.offsets[row + 1]) for row in rows]
         span = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(np.diff(self.table.offsets)[rows]))).astype(np.int64)
         numbers, amounts = self.table.numbers[span], self.table.amounts[span]
-        return Hull(EntryTable(self.table.keys[rows], offsets, numbers, amounts, self.table.energies[rows]))
+        return EntryTable(self.table.keys[rows], offsets, numbers, amounts, self.table.energies[rows])
 
     def __len__(self) -> int:
         return int(self.placed.sum())

@@ -149,9 +149,11 @@ class LiveHull(Mapping[int, HullResult]):
         """Whether there is such an entry, placed or not."""
         return key in self._rows
 
-    def is_element(self, key: int) -> bool:
-        """Whether it is of one element. Raises KeyError."""
-        return int(self._phases["sizes"][self._entries["of_entry"][self._rows[key]]]) == 1
+    def element_of(self, key: int) -> int:
+        """The atomic number where it is of one element, else 0. Raises KeyError."""
+        phase = self._entries["of_entry"][self._rows[key]]
+        elemental = int(self._phases["sizes"][phase]) == 1
+        return int(self._parts["numbers"][self._phases["offsets"][phase]]) if elemental else 0
 
     def is_placed(self, key: int) -> bool:
         """Whether its system has an entry of every element. Raises KeyError."""

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.errors import NotFound
-from registry.hull.levels import Level
+from registry.errors import LevelMismatch, NotFound
+from registry.hull.levels import Level, load_level, shipped_levels
 from registry.models import Level as LevelRow
 
 
@@ -26,6 +26,18 @@ def ensure_level(session: Session, level: Level) -> int:
     }
     session.execute(insert(LevelRow).values(**values).on_conflict_do_nothing())
     return level_id(session, level.name)
+
+
+def add_level(session: Session, level: Level) -> bool:
+    """Store a level; False where the same is stored. Raises LevelMismatch where its name is that of another one."""
+    if level.name in shipped_levels() and level != load_level(level.name):
+        raise LevelMismatch(f"level '{level.name}' ships with Motherlode: give yours another name")
+    known = session.scalar(sa.select(LevelRow.id).where(LevelRow.name == level.name))
+    if known is None:
+        ensure_level(session, level)
+    elif stored_level(session, known) != level:
+        raise LevelMismatch(f"another level '{level.name}' is there: give this one another name, levels don't change")
+    return known is None
 
 
 def stored_level(session: Session, level_id: int) -> Level:
@@ -55,3 +67,9 @@ def level_id(session: Session, name: str) -> int:
 def fixed_references(row: LevelRow) -> dict[str, float]:
     """Element -> eV/atom; empty where the lowest entries of the elements are what energies are against."""
     return {str(element): float(str(energy)) for element, energy in row.references.items()}
+
+
+def name_functional(session: Session, level_id: int, level: Level) -> None:
+    """Keep what the energies of an imported level have told of its functional."""
+    told = {"functional": level.functional, "settings_hash": level.settings_hash}
+    session.execute(sa.update(LevelRow).where(LevelRow.id == level_id).values(**told))

@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from registry.crystal import Crystal
-from registry.errors import MissingReference, NotFound
+from registry.errors import UNPRINTABLE, MissingReference, NotFound, SettingsError
+from registry.hull.mp2020 import SCHEME, Correction, Run, mp2020_correction
+from registry.identity.composition import ATOMIC_NUMBERS, SYMBOLS
 
+IMPORTED = "imported"
+AS_IMPORTED = "as imported"
+"""Functional and correction scheme of a level whose energies say it themselves."""
 
-@dataclass(frozen=True)
-class Correction:
-    """What a scheme adds to one raw energy. `energy` in eV per cell; None with a reason where the scheme refuses."""
-
-    energy: float | None
-    parts: Mapping[str, float]
-    reason: str | None = None
+NO_SCHEME = "none"
+DFT_ENGINES = frozenset({"vasp", "gpaw", "quantum-espresso", "abinit", "cp2k", "castep", "fhi-aims", "siesta"})
+DIATOMIC, NOBLE = ("H", "N", "O", "F", "Cl"), ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
+GASES = {**{symbol: f"{symbol}2" for symbol in DIATOMIC}, **{symbol: symbol for symbol in NOBLE}}
+"""Elements that are gases at 298 K and 1 atm: a crystal of them is no good reference."""
 
 
 @dataclass(frozen=True)
 class Level:
     """A level of theory.
 
-    references: element symbol -> eV/atom of the elemental reference at this level, corrections included
-    tabulated: the elements whose reference is taken from the literature since the engine is unreliable for them
+    engine: "imported", a DFT code, or a potential
+    references: element symbol -> eV/atom of the elemental reference at this level, corrections included; an element
+        that isn't there takes its lowest entry
+    tabulated: the elements whose reference is taken from elsewhere, as of gases and molecular crystals: the engine is
+        unreliable for them, and its own entries of them stay off the hull
     """
 
     name: str
@@ -44,6 +53,13 @@ class Level:
     note: str
 
     @property
+    def kind(self) -> str:
+        """imported, DFT or potential."""
+        if self.engine == IMPORTED:
+            return IMPORTED
+        return "DFT" if self.engine.lower() in DFT_ENGINES else "potential"
+
+    @property
     def settings_hash(self) -> str:
         """SHA-256 of everything that makes this level another one."""
         table = {**asdict(self), "settings": dict(self.settings), "references": dict(self.references)}
@@ -54,8 +70,6 @@ class Level:
 
         Raises MissingReference naming the elements without a reference.
         """
-        from registry.identity.composition import SYMBOLS
-
         symbols = {SYMBOLS[number]: count for number, count in amounts.items()}
         missing = [element for element in symbols if element not in self.references]
         if missing:
@@ -63,9 +77,73 @@ class Level:
         elements = sum(self.references[element] * count for element, count in symbols.items())
         return (corrected_energy - elements) / sum(symbols.values())
 
-    def correct(self, crystal: Crystal, energy: float) -> Correction:
-        """What the level's scheme adds to the raw `energy` (eV per cell) of `crystal`."""
-        return mp2020_correction(crystal, energy) if self.correction_scheme == "MP2020" else Correction(0.0, {})
+    def correct(self, crystal: Crystal, energy: float, run: Run | None = None) -> Correction:
+        """What the level's scheme adds to the raw `energy` (eV per cell) of `crystal`.
+
+        run: how it was computed; None: as MPRelaxSet would have it
+        """
+        return mp2020_correction(crystal, energy, run) if self.correction_scheme == SCHEME else Correction(0.0, {})
+
+    def bars(self, amounts: Mapping[int, int]) -> str | None:
+        """Why no entry of these atoms (atomic number -> count) may stand on the level's hull, or None."""
+        elements = {SYMBOLS[number] for number in amounts}
+        if len(elements) == 1 and elements <= set(self.tabulated):
+            return "the elemental reference of this level is tabulated: the engine is unreliable for this element"
+        missing = sorted(elements - self.references.keys())
+        if not missing or self.waits_for_elements:
+            return None
+        return f"no elemental reference for {', '.join(missing)} at this level"
+
+    @property
+    def waits_for_elements(self) -> bool:
+        """Whether elements that the level doesn't tell, beyond those from elsewhere, come as entries."""
+        return self.references.keys() <= set(self.tabulated)
+
+
+def read_level(path: Path) -> Level:
+    """A level from a file of JSON. Raises SettingsError."""
+    try:
+        return level_of(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def level_of(table: Any) -> Level:
+    """A level as a table of JSON says it. Raises SettingsError for what is wrong with it.
+
+    Keys are the fields of Level; all but name, engine and functional may be left out.
+    """
+    defaults: dict[str, Any] = {
+        "correction_scheme": NO_SCHEME, "settings": {}, "references": {}, "tabulated": [], "note": "",
+    }  # fmt: skip
+    needed = ("name", "engine", "functional")
+    if not isinstance(table, dict):
+        raise SettingsError("a level is one JSON object")
+    if wrong := sorted(table.keys() - {*needed, *defaults}):
+        raise SettingsError(f"a level has no {', '.join(wrong)}; it has {', '.join([*needed, *defaults])}")
+    if lacking := [name for name in needed if not (isinstance(table.get(name), str) and table[name])]:
+        raise SettingsError(f"a level needs {', '.join(lacking)}")
+    written = json.dumps(table, ensure_ascii=False)
+    if UNPRINTABLE.search(written) or "\\u00" in written:
+        raise SettingsError("a level's words hold control characters or half a character, which can't be stored")
+    whole = {**defaults, **table}
+    _check_parts(whole)
+    return Level(**{**whole, "tabulated": tuple(sorted(whole["tabulated"]))})
+
+
+def _check_parts(table: Mapping[str, Any]) -> None:
+    if table["correction_scheme"] not in (SCHEME, NO_SCHEME, AS_IMPORTED):
+        raise SettingsError(f"correction_scheme is {SCHEME}, {NO_SCHEME} or {AS_IMPORTED!r}")
+    if not isinstance(table["settings"], dict) or not isinstance(table["references"], dict):
+        raise SettingsError("settings and references are JSON objects")
+    for element, energy in table["references"].items():
+        number = isinstance(energy, int | float) and not isinstance(energy, bool) and math.isfinite(energy)
+        if element not in ATOMIC_NUMBERS or not number:
+            raise SettingsError(f"references are element -> eV/atom, not {element!r}: {energy!r:.40}")
+    if not isinstance(table["tabulated"], list) or not {*map(str, table["tabulated"])} <= table["references"].keys():
+        raise SettingsError("tabulated lists elements that stand in references")
 
 
 @cache
@@ -82,49 +160,3 @@ def shipped_levels() -> list[str]:
     """Names of the levels that ship with the project."""
     folder = resources.files("registry.hull") / "level_tables"
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-
-
-def mp2020_correction(crystal: Crystal, energy: float) -> Correction:
-    """MaterialsProject2020Compatibility (Wang et al., Sci. Rep. 11, 15496, 2021) through pymatgen.
-
-    Run type and U values are those that MPRelaxSet would have set for this composition.
-    """
-    from pymatgen.entries.computed_entries import ComputedStructureEntry
-
-    structure = crystal.to_pymatgen()
-    entry = ComputedStructureEntry(structure, energy, parameters=_parameters(structure.composition.chemical_system))
-    entry.data["oxidation_states"] = _oxidation_states(structure.composition.reduced_formula)
-    corrected = _mp2020().process_entry(entry, clean=True, inplace=False)
-    if corrected is None:
-        return Correction(None, {}, "refused by MaterialsProject2020Compatibility")
-    parts = {part.name: float(part.value) for part in corrected.energy_adjustments}
-    return Correction(float(corrected.correction), parts)
-
-
-@cache
-def _mp2020():  # type: ignore[no-untyped-def]  # pymatgen has no annotations here
-    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
-
-    return MaterialsProject2020Compatibility(check_potcar=False)
-
-
-@cache
-def _oxidation_states(reduced_formula: str) -> dict[str, float]:
-    """Pymatgen's own guess, once per formula (it is what process_entry would do for every entry)."""
-    from pymatgen.core import Composition
-
-    guesses = Composition(reduced_formula).oxi_state_guesses(max_sites=-20)
-    return dict(guesses[0]) if guesses else {}
-
-
-@cache
-def _parameters(chemsys: str) -> dict[str, object]:
-    from pymatgen.core import Element
-    from pymatgen.io.vasp.sets import MPRelaxSet
-
-    elements = chemsys.split("-")
-    anion = max(elements, key=lambda symbol: Element(symbol).X or 0.0)
-    table = MPRelaxSet.CONFIG["INCAR"]["LDAUU"].get(anion, {})
-    hubbards = {symbol: table[symbol] for symbol in elements if table.get(symbol)}
-    run_type = "GGA+U" if hubbards else "GGA"
-    return {"run_type": run_type, "hubbards": hubbards, "is_hubbard": bool(hubbards), "software": "vasp"}

@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.errors import HullError, MissingReference
-from registry.hull.entries import References, amounts_of, fixed_of, level_entries, these_entries
+from registry.hull.entries import References, amounts_of, level_entries, references_of, these_entries
 from registry.hull.geometry import Entry, EntryTable
 from registry.hull.incremental import LiveHull
 from registry.hull.states import State, current_states, formulas_of, state_of, write_states
+from registry.identity.composition import ATOMIC_NUMBERS
 from registry.models import Placement
 from registry.states import ErrorClass
 
@@ -72,7 +73,11 @@ class KeptHulls:
         _lock(session, level_id)
         kept = self._current(session, level_id)
         rows = {row.calculation_id: row for row in these_entries(session, level_id, calculation_ids)}
-        if _is_much(session, level_id, kept.hull.size) or _references_move(kept, calculation_ids, rows):
+        if (
+            _is_much(session, level_id, kept.hull.size)
+            or _references_changed(session, level_id, kept)
+            or _references_move(kept, calculation_ids, rows)
+        ):
             kept, placed = _place_all(session, level_id)
         else:
             kept, placed = _place_these(session, level_id, kept, calculation_ids, rows)
@@ -137,10 +142,15 @@ def _is_much(session: Session, level_id: int, held: int) -> bool:
 
 def _references_move(kept: Kept, calculation_ids: Sequence[int], rows: Mapping[int, Any]) -> bool:
     """Whether formation energies are against other elements with these: all of them are other energies then."""
-    if kept.references.fixed:
-        return False
-    elements = (key for key in calculation_ids if kept.hull.holds(key) and kept.hull.is_element(key))
-    return any(kept.references.moves(row) for row in rows.values()) or any(True for _ in elements)
+    held = (kept.hull.element_of(key) for key in calculation_ids if kept.hull.holds(key))
+    fixed = {0, *(ATOMIC_NUMBERS[element] for element in kept.references.fixed)}
+    return any(map(kept.references.moves, rows.values())) or any(number not in fixed for number in held)
+
+
+def _references_changed(session: Session, level_id: int, kept: Kept) -> bool:
+    """Whether the level says others than those that its states are against."""
+    said = references_of(session, level_id, {}).energies
+    return said.keys() != kept.references.fixed or any(kept.references.energies.get(one) != said[one] for one in said)
 
 
 def _noted(session: Session, level_id: int, **what: Any) -> int:
@@ -154,18 +164,19 @@ def _noted(session: Session, level_id: int, **what: Any) -> int:
 
 
 def _read(session: Session, level_id: int) -> Kept:
-    references = fixed_of(session, level_id) or _last_references(session, level_id)
+    said = references_of(session, level_id, {})
+    references = References(_last_references(session, level_id), said.fixed)
     rows = session.execute(sa.text(PLACED), {"level": level_id}).all()
     last = sa.select(sa.func.coalesce(sa.func.max(Placement.id), 0)).where(Placement.level_id == level_id)
     hull = LiveHull(EntryTable.of([*map(_placed_entry, rows), *references.stand_ins()]))
     return Kept(hull, references, session.execute(last).scalar_one())
 
 
-def _last_references(session: Session, level_id: int) -> References:
-    """The elements as they were when the level was last solved anew; entries that moved since are work to do."""
+def _last_references(session: Session, level_id: int) -> dict[str, float]:
+    """As they were when the level was last solved anew; elements that moved since are work to do."""
     query = sa.select(Placement.references).where(Placement.level_id == level_id, Placement.references.is_not(None))
     energies = session.scalars(query.order_by(Placement.id.desc()).limit(1)).first() or {}
-    return References({element: float(str(energy)) for element, energy in energies.items()}, fixed=False)
+    return {element: float(str(energy)) for element, energy in energies.items()}
 
 
 def _caught_up(session: Session, level_id: int, kept: Kept) -> Kept | None:

@@ -93,7 +93,7 @@ class Identity:
 
 def same_crystal(one: Crystal, other: Crystal) -> Rule | None:
     """The rule by which two crystals are the same, or None. Volume, handedness, cell and origin don't count."""
-    return _rule(Identity(one), Identity(other))
+    return rule_of(Identity(one), Identity(other))
 
 
 class DuplicateIndex(Generic[Key]):
@@ -154,7 +154,8 @@ class DuplicateIndex(Generic[Key]):
         return (key for bucket in self._buckets.values() for key, _ in bucket)
 
 
-def _rule(one: Identity, other: Identity) -> Rule | None:
+def rule_of(one: Identity, other: Identity) -> Rule | None:
+    """As `same_crystal`, when the caller holds the identities already."""
     if one.formula != other.formula:
         return None
     if _alike(one, other):

@@ -8,12 +8,16 @@ needs the structure type beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.crystal import Crystal, Floats, Species
 
 NEIGHBOURS = 12
+AT_ONCE = 1 << 22
+"""Distances that are held together, as 32 bytes each: cells of a thousand atoms have a hundred million."""
 
 Fingerprint = NDArray[np.float32]
 """(k*k*NEIGHBOURS,) for k elements, in ascending order of atomic number; comparable within one reduced formula."""
@@ -26,7 +30,7 @@ def fingerprint_of(crystal: Crystal) -> Fingerprint:
     radius = 1.25 * (3 * NEIGHBOURS * crystal.volume / (4 * np.pi * min(crystal.amounts.values()))) ** (1 / 3)
     while True:
         images = _images(lattice, radius)
-        shells = _shells(_squared_distances(lattice, frac, images), crystal.numbers)
+        shells = _shells(lattice, frac, images, crystal.numbers)
         if (farthest := float(np.sqrt(max(shell.max() for shell in shells)))) <= radius:
             break
         radius = min(farthest, 2 * radius) * (1 + 1e-9)
@@ -65,21 +69,30 @@ def _images(lattice: Floats, radius: float) -> Floats:
     return np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)
 
 
-def _squared_distances(lattice: Floats, frac: Floats, images: Floats) -> Floats:
-    """(n, n, m) angstrom squared from each atom to each image of each atom; infinite from an atom to itself."""
-    apart = frac[None, :, :] - frac[:, None, :]
+def _shells(lattice: Floats, frac: Floats, images: Floats, numbers: Species) -> list[Floats]:
+    """For each ordered pair of elements (atoms of the first, NEIGHBOURS) angstrom squared, ascending."""
+    sites = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    few = max(1, AT_ONCE // (len(frac) * len(images)))
+    found = []
+    for centres in sites:
+        blocks = [centres[start : start + few] for start in range(0, len(centres), few)]
+        parts = [_of_block(_squared_distances(lattice, frac, images, block), sites) for block in blocks]
+        found += [np.concatenate(one) for one in zip(*parts, strict=True)]
+    return found
+
+
+def _of_block(squared: Floats, sites: Sequence[NDArray[np.intp]]) -> list[Floats]:
+    return [_nearest(squared[:, others], NEIGHBOURS) for others in sites]
+
+
+def _squared_distances(lattice: Floats, frac: Floats, images: Floats, centres: NDArray[np.intp]) -> Floats:
+    """(c, n, m) angstrom squared from each centre to each image of each atom; infinite from an atom to itself."""
+    apart = frac[None, :, :] - frac[centres, None, :]
     apart -= np.round(apart)
     vectors = (apart @ lattice)[:, :, None, :] + images @ lattice
     squared: Floats = np.einsum("ijmx,ijmx->ijm", vectors, vectors)
-    atoms = np.arange(len(frac))
-    squared[atoms, atoms, len(images) // 2] = np.inf
+    squared[np.arange(len(centres)), centres, len(images) // 2] = np.inf
     return squared
-
-
-def _shells(squared: Floats, numbers: Species) -> list[Floats]:
-    """For each ordered pair of elements (atoms of the first, NEIGHBOURS), ascending."""
-    sites = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    return [_nearest(squared[np.ix_(centres, others)], NEIGHBOURS) for centres in sites for others in sites]
 
 
 def _nearest(squared: Floats, count: int) -> Floats:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.crystal import Crystal
+from registry.errors import BadRecord
+from registry.identity.public_id import public_id
 from registry.importers.record import ImportedEnergy, ImportedRecord
 from registry.properties import CrystalProperty
 from registry.terms import UNTOLD, SourceTerms
@@ -25,7 +27,13 @@ def is_ours(facts: Facts) -> bool:
 
 
 def own_record(facts: Facts, crystal: Crystal, record: str) -> ImportedRecord:
-    """The record of a row. Raise BadRecord, ValueError or TypeError for facts of a wrong kind."""
+    """The record of a row. Raise BadRecord, ValueError or TypeError for facts of a wrong kind, or of other arrays."""
+    if public_id(crystal) != facts["lode_id"]:
+        raise BadRecord(
+            record,
+            f"its arrays aren't those of {facts['lode_id']} (any more), whose energy and names it "
+            "carries: take `lode_id` out to have it come in as a crystal of its own",
+        )
     return ImportedRecord(
         crystal=crystal,
         record=record,
@@ -83,4 +91,5 @@ def _energy(facts: Facts) -> ImportedEnergy | None:
         parameters=parameters,
         off_hull=facts.get("off_hull"),
         terms=_terms(facts, "energy_"),
+        judged=True,
     )

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 LIST_KEYS = ("entries", "structures", "data")
 """Keys under which a wrapped list is looked for."""
 
-PARAMETER_KEYS = ("hubbards", "potcars", "potcar_symbols", "oxide_type", "is_hubbard", "functional", "adjustments",
-                  "energy_adjustments")  # fmt: skip
+PARAMETER_KEYS = ("hubbards", "potcars", "potcar_symbols", "potcar_spec", "oxide_type", "is_hubbard", "functional",
+                  "adjustments", "energy_adjustments")  # fmt: skip
+DATA_KEYS = ("oxide_type",)
 ID_KEYS = ("entry_id", "material_id", "mp_id", "task_id")
 SITE_KEYS = ("species", "abc")
 METADATA_KEYS = ("tags", "mineral", "aflow", "strukturbericht", "pearson", "name")
@@ -143,8 +144,10 @@ def _external_ids(document: Mapping[str, Any]) -> dict[str, str]:
 def _energy(document: Mapping[str, Any]) -> ImportedEnergy:
     """Total energies as pymatgen's entries hold them: `energy` is uncorrected, in eV per cell."""
     parameters = dict(document.get("parameters") or {})
+    data = document.get("data") or {}
+    parameters |= {key: data[key] for key in DATA_KEYS if data.get(key) and key not in parameters}
     parameters |= {key: document[key] for key in PARAMETER_KEYS if document.get(key)}
-    told = parameters.pop("run_type", None) or (document.get("data") or {}).get("run_type")
+    told = parameters.pop("run_type", None) or data.get("run_type")
     run_type = document.get("run_type") or told
     return ImportedEnergy(
         total=float(document["energy"]),

@@ -67,6 +67,7 @@ class ImportedEnergy:
     parameters: hubbards, potcars and whatever else describes the level of theory
     off_hull: why it may not stand on a hull, or None
     terms: of its source, where that is another one than the crystal's
+    judged: whether a registry has said before that it may stand on a hull, or why not
     """
 
     total: float
@@ -75,6 +76,7 @@ class ImportedEnergy:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     off_hull: str | None = None
     terms: SourceTerms | None = None
+    judged: bool = False
 
 
 @dataclass(frozen=True, eq=False)

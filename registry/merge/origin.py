@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from registry import embedded
 from registry.database import check_server, engine_for
 from registry.errors import DatabaseUnavailable, LevelMismatch, LodeError, SchemaOutdated, SettingsError
+from registry.hull.levels import AS_IMPORTED, IMPORTED
 from registry.schema import expected_revision, schema_revision
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -89,16 +91,21 @@ def refuse_itself(ours: Connection, theirs: Connection) -> None:
 def refuse_other_levels(ours: Connection, theirs: Connection) -> None:
     """Raises LevelMismatch naming what differs between levels of one name.
 
-    Levels of imported energies have no fixed references: those of one name are one.
+    Levels of imported energies without references are one by name, unless both have told different functionals.
     """
     stored = {row[0]: row[1:] for row in ours.execute(LEVELS)}
     complaints = []
     for name, *parts in theirs.execute(LEVELS):
         known = stored.get(name)
-        if known is None or (known[0] == parts[0] == "imported" and not known[4] and not parts[4]):
+        if known is None or _same_imported(known, parts):
             continue
         other = [part for part, one, two in zip(LEVEL_PARTS, known, parts, strict=True) if one != two]
         if other:
             complaints.append(f"level '{name}' has other {', '.join(other)} there")
     if complaints:
         raise LevelMismatch("; ".join(complaints) + ": nothing was merged; energies of two levels never meet")
+
+
+def _same_imported(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    free = all(parts[0] == IMPORTED and not parts[4] for parts in (one, other)) and one[2] == other[2]
+    return free and (one[1] == other[1] or AS_IMPORTED in (one[1], other[1]))

@@ -88,7 +88,17 @@ TABLES = (
     _named("source", _equal("licence", "citation", "non_commercial"), _TERMS, {}),
     MergedTable("composition", _equal("reduced_formula")),
     MergedTable("prototype", _equal("label")),
-    MergedTable("level", _equal("name")),
+    MergedTable(
+        "level",
+        _equal("name"),
+        refresh="UPDATE {table} AS ours SET functional = it.functional, settings_hash = it.settings_hash FROM it "
+        "WHERE {same} AND ours.functional = 'as imported'",
+    ),
+    MergedTable(
+        "reference_set",
+        _equal("level_id", "from_level_id"),
+        {"level_id": "level", "from_level_id": "level"},
+    ),
     MergedTable(
         "structure",
         _equal("public_id"),
@@ -111,6 +121,7 @@ TABLES = (
         {
             "level_id": "level",
             "source_id": "source",
+            "reference_set_id": "reference_set",
             "initial_structure_id": "structure",
             "final_structure_id": "structure",
         },

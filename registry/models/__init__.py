@@ -1,7 +1,7 @@
 """The system of record as SQLAlchemy tables."""
 
 from registry.models.base import Base
-from registry.models.calculation import Calculation, Frame, Level
+from registry.models.calculation import Calculation, Frame, Level, ReferenceSet
 from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
 from registry.models.hull import HullEvent, HullState, Placement, Unplaced
 from registry.models.material import (
@@ -42,6 +42,7 @@ __all__ = [
     "Prediction",
     "Property",
     "Prototype",
+    "ReferenceSet",
     "Round",
     "Selection",
     "Source",

@@ -30,6 +30,27 @@ class Level(Base):
     created_at: Mapped[Now]
 
 
+class ReferenceSet(Base):
+    """Imported energies that compete at another level too, since the two levels agree.
+
+    Their calculations stand at that level once more, with the source they came from, and name this row.
+    """
+
+    __tablename__ = "reference_set"
+    __table_args__ = (
+        CheckConstraint("level_id <> from_level_id", name="two_levels"),
+        UniqueConstraint("level_id", "from_level_id"),
+    )
+
+    id: Mapped[Id]
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"), comment="where they compete")
+    from_level_id: Mapped[int] = mapped_column(ForeignKey("level.id"), comment="the imported level that they are of")
+    compared: Mapped[Json] = mapped_column(
+        comment="what was found to agree: functional, pseudopotentials, hubbards, correction_scheme, entries, apart"
+    )
+    compared_at: Mapped[Now]
+
+
 class Calculation(Base):
     """One attempt to label a structure at a level. The raw energy and its correction stand side by side.
 
@@ -65,11 +86,15 @@ class Calculation(Base):
         ),
         Index(None, "final_structure_id"),
         Index(None, "level_id", "id"),
+        Index(None, "reference_set_id", postgresql_where=text("reference_set_id IS NOT NULL")),
     )
 
     id: Mapped[Id]
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"), comment="where the energy came from")
+    reference_set_id: Mapped[int | None] = mapped_column(
+        ForeignKey("reference_set.id"), comment="the set that brought it to this level from where it was imported"
+    )
     initial_structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
     final_structure_id: Mapped[int | None] = mapped_column(ForeignKey("structure.id"))
     task: Mapped[str]

@@ -23,7 +23,8 @@ class HullState(Base):
     __tablename__ = "hull_state"
     __table_args__ = (
         ForeignKeyConstraint(["calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
-        CheckConstraint("e_above_hull >= 0", name="above_hull"),
+        CheckConstraint("e_above_hull >= 0 AND e_above_hull < 'Infinity'", name="above_hull"),  # NaN is above all
+        CheckConstraint("abs(formation_energy_per_atom) < 'Infinity'", name="formation_energy_finite"),
         CheckConstraint("NOT is_stable OR e_above_hull = 0", name="stable_on_hull"),
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity_ordered"),
         Index("uq_hull_state_current", "calculation_id", unique=True, postgresql_where=CURRENT),
@@ -79,12 +80,19 @@ class HullEvent(Base):
     """An entry that took another's place on the hull. `displaced` fell `fell_by` eV/atom above it."""
 
     __tablename__ = "hull_event"
-    __table_args__ = (Index(None, "displaced_calculation_id"), Index(None, "calculation_id"))
+    __table_args__ = (
+        ForeignKeyConstraint(["calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
+        ForeignKeyConstraint(["displaced_calculation_id", "level_id"], ["calculation.id", "calculation.level_id"]),
+        CheckConstraint("fell_by >= 0 AND fell_by < 'Infinity'", name="fell_by_finite"),
+        CheckConstraint("calculation_id <> displaced_calculation_id", name="two_entries"),
+        Index(None, "displaced_calculation_id"),
+        Index(None, "calculation_id"),
+    )
 
     id: Mapped[Id]
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
-    calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
-    displaced_calculation_id: Mapped[int] = mapped_column(ForeignKey("calculation.id"))
+    calculation_id: Mapped[int]
+    displaced_calculation_id: Mapped[int]
     fell_by: Mapped[float] = mapped_column(Floating, comment="eV/atom")
     at: Mapped[Now]
 

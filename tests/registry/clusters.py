@@ -65,6 +65,9 @@ def fill_every_table(session: Session) -> None:
     assert turn is not None
     for row in (
         models.Import(name="file", sha256="0" * 64, level_id=None, records=1, counts={"read": 1}, complaints=[]),
+        models.ReferenceSet(
+            level_id=told.level.id, from_level_id=make.level(session, "theirs").id, compared={"functional": "PBE"}
+        ),
         models.Unplaced(level_id=label.level_id, calculation_id=label.id),
         models.Placement(level_id=label.level_id, calculation_ids=[label.id]),
         models.ModelFile(model_id=told.model.id, name="model.json", content=b"{}"),

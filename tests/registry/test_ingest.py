@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from registry.crystal import Crystal
 from registry.errors import LodeError
 from registry.identity.duplicates import Identity
-from registry.ingest import NewStructure, Stored, crystal_of, crystals, public_id, source_id, store
+from registry.identity.public_id import public_id
+from registry.ingest import NewStructure, Stored, crystal_of, crystals, source_id, store
 from registry.models import Composition, ExternalId, Family, FamilyMember, Prototype, Source, Structure
 from registry.states import Origin
 from registry.terms import OWN, SourceTerms

@@ -20,9 +20,9 @@ from registry.exporters import parquet as exporters_parquet
 from registry.exporters.files import writer
 from registry.exporters.materials import Wanted, export
 from registry.exporters.record import ExportedRecord
+from registry.identity.public_id import public_id
 from registry.importers import parquet, pymatgen_json
 from registry.imports import import_file
-from registry.ingest import public_id
 from registry.terms import UNTOLD
 
 FEW, MANY = 50, 300

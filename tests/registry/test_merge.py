@@ -26,7 +26,7 @@ from registry.merge.merging import merge
 from registry.merge.origin import url_of
 from registry.merge.report import MergeReport
 from registry.merge.tables import STAY_BEHIND, TABLES
-from registry.models import Base, Frame, Funnel, Import, ModelFile, Validation
+from registry.models import Base, Frame, Funnel, Import, ModelFile, ReferenceSet, Validation
 from tests import factories as make
 from tests.conftest import NewDatabase
 from tests.registry.accounts import account
@@ -62,6 +62,9 @@ CONTENT = {
     "lineage": "SELECT a.public_id, b.public_id, operation, arguments::text FROM lineage"
     " JOIN structure a ON a.id = child_id JOIN structure b ON b.id = parent_id",
     "import": "SELECT name, sha256 FROM import",
+    "reference_set": "SELECT a.name, b.name, compared::text, count(c.id) FROM reference_set AS r"
+    " JOIN level a ON a.id = r.level_id JOIN level b ON b.id = r.from_level_id"
+    " LEFT JOIN calculation c ON c.reference_set_id = r.id GROUP BY 1, 2, 3",
 }
 
 
@@ -124,7 +127,9 @@ def fill(registry: Registry, ids_from: int = 1) -> None:
         known = make.structure(session, "NaCl", label="AB_cF8_225_a_b", external_ids={"mp": "mp-1"})
         other = make.structure(session, "NaCl")
         make.duplicate(session, other, known)
-        calculation = make.calculation(session, known, level)
+        theirs = make.level(session, "theirs", engine="imported")
+        brought = make.added(session, ReferenceSet(level_id=level.id, from_level_id=theirs.id, compared={"entries": 1}))
+        calculation = make.calculation(session, known, level, reference_set_id=brought.id)
         make.failure(session, other, level)
         child = make.child(session, known, "KBr")
         model = make.model(session, level)
@@ -275,6 +280,18 @@ def test_levels_of_imported_energies_are_one_by_their_name(registries: tuple[Reg
     assert registries[0].count("level") == 1
 
 
+def test_what_imported_energies_told_of_their_functional_comes_along(registries: tuple[Registry, Registry]):
+    for registry, functional in zip(registries, ("as imported", "r2SCAN"), strict=True):
+        with Session(registry.engine) as session, session.begin():
+            make.level(session, "mp", engine="imported", functional=functional)
+    take(*registries)
+    assert registries[0].values("SELECT functional FROM level") == ["r2SCAN"]
+    with registries[1].engine.begin() as connection:
+        connection.execute(sa.text("UPDATE level SET functional = 'PBE/PBE+U'"))
+    with pytest.raises(LevelMismatch, match="level 'mp' has other functional there"):
+        take(*registries)
+
+
 def cell(edge: float, shift: float) -> Crystal:
     return Crystal(np.eye(3) * edge, np.array([55, 17]), np.array([[shift] * 3, [shift + 0.5] * 3]))
 
@@ -381,7 +398,7 @@ def test_a_worker_may_not_merge(registries: tuple[Registry, Registry]):
     fill(laptop)
     with (
         account(group.url, "IN ROLE lode_worker") as theirs,
-        pytest.raises(LodeError, match="may not write level, import: merge with an account of the role lode_owner"),
+        pytest.raises(LodeError, match="may not write level, reference_set, import: merge with an account"),
     ):
         merge(theirs(group.url), laptop.url, quiet)
     assert group.count("structure") == 0

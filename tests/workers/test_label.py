@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from registry import queue
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
-from registry.hull.levels import Correction, load_level
+from registry.hull.levels import load_level
+from registry.hull.mp2020 import Correction
 from registry.models import Calculation, Campaign, Duplicate, Frame, Prototype, Selection, Structure, Work
 from registry.states import CalculationState, ErrorClass, Kind, Origin, WorkState
 from tests import factories as make

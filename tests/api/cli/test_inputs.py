@@ -188,6 +188,41 @@ def test_predict_keeps_the_place_of_what_it_refuses(tmp_path: Path, monkeypatch:
     assert CliRunner().invoke(cli, arguments).exit_code == 1
 
 
+def test_predict_goes_on_past_what_is_wrong(
+    lode: Lode, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Known crystals beside each that can be read; of each that can't be predicted one line, and where it stands."""
+    pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
+    with Session(engine) as session, session.begin():
+        make.level(session, "7net-0", references={"Na": -1.3, "Cl": -1.8})
+    (tmp_path / "salt.cif").write_text(CIF.replace("Cs", "Na"))
+    (tmp_path / "unknown.cif").write_text(CIF.replace("Cs", "Fr"))
+    (tmp_path / "potash.cif").write_text(CIF.replace("Cs", "K"))
+    (tmp_path / "words.cif").write_text("no crystal at all")
+    (tmp_path / "folder").mkdir()
+    assert lode("import", "salt.cif").exit_code == 0
+    arguments = ["predict", "unknown.cif", "words.cif", "folder", "gone.cif", "salt.cif", "potash.cif"]
+    arguments += ["--model", str(save_tiny_model(tmp_path / "tiny"))]
+    done = lode(*arguments, "--json")
+    assert done.exit_code == 1, done.exception
+    assert [line.removeprefix("lode: ") for line in done.stderr.splitlines()] == [
+        "words.cif:0: doesn't parse as CIF: no atoms listed",
+        "folder: is a folder: name the files in it",
+        "gone.cif: no such file",
+        "unknown.cif:0: the model never saw Fr: train on data that hold it",
+    ]
+    rows = json.loads(done.stdout)
+    assert [row["record"] for row in rows] == [
+        "unknown.cif:0", "words.cif:0", "folder", "gone.cif", "salt.cif:0", "potash.cif:0",
+    ]  # fmt: skip
+    relations = [[one["relation"] for one in row["nearest"]] for row in rows]
+    assert relations == [["same prototype"], [], [], [], ["same crystal"], ["same prototype"]]
+    assert rows[4]["decomposition_energy"] is not None
+    assert rows[5]["e_above_hull"] is None
+    assert rows[5]["flags"][-1].startswith("no place on the hull: no reference energy for K")
+    assert "same crystal" in lode(*arguments).stdout
+
+
 def test_a_model_that_is_not_there_is_not_replaced_by_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
     monkeypatch.chdir(tmp_path)

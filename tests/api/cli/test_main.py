@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -80,9 +81,11 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 def test_help_answers_at_once():
     def seconds() -> float:
-        began = time.monotonic()
+        """Of CPU: others may be using this machine, too."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "api.cli.main", "--help"], check=True, capture_output=True)
-        return time.monotonic() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(3)) < 0.5
 
@@ -301,11 +304,11 @@ def test_import_json(lode: Any, tmp_path: Path):
     assert found["refused"][0]["record"].startswith("bad.cif")
 
 
-def test_importing_twice_is_one_line(lode: Any, tmp_path: Path):
+def test_importing_twice_is_one_line_and_no_failure(lode: Any, tmp_path: Path):
     (tmp_path / "twice.cif").write_text(CIF.replace("_a 4", "_a 4.5"))
     assert lode("import", "twice.cif").exit_code == 0
     again = lode("import", "twice.cif")
-    assert again.exit_code == 1
+    assert again.exit_code == 0
     said = [line for line in again.stderr.splitlines() if line.startswith("lode: ")]
     assert len(said) == 1
     assert "twice.cif: imported before" in said[0]

@@ -11,7 +11,7 @@ from pymatgen.core.lattice import Lattice
 from registry.crystal import Crystal
 from registry.exporters.record import ExportedEnergy, ExportedRecord
 from registry.identity.composition import Composition
-from registry.ingest import public_id
+from registry.identity.public_id import public_id
 from registry.properties import CrystalProperty
 from registry.terms import SourceTerms
 

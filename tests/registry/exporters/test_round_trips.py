@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from registry.crystal import Crystal
 from registry.exporters.files import destination
 from registry.exporters.materials import Wanted, export
+from registry.identity.public_id import public_id
 from registry.imports import import_file
-from registry.ingest import crystal_of, public_id
+from registry.ingest import crystal_of
 from registry.models import Calculation, ExternalId, Property, Source, Structure
 from registry.terms import SourceTerms
 from tests import factories as make

@@ -150,3 +150,10 @@ def test_the_index_finds_the_first_of_each_kind():
     assert index.find_or_add("doubled", supercell(zinc_blende(), (2, 1, 1))) == ("blende", "label+fingerprint")
     assert index.find_or_add("sylvite", rock_salt(numbers=(19, 17))) is None
     assert (len(index), list(index)) == (3, ["halite", "blende", "sylvite"])
+
+
+@pytest.mark.parametrize("crystal", [rock_salt(), rutile(), baddeleyite()])
+def test_a_fingerprint_found_piece_by_piece_is_the_same(crystal: Crystal, monkeypatch: pytest.MonkeyPatch):
+    whole = fingerprint_of(crystal)
+    monkeypatch.setattr("registry.identity.fingerprint.AT_ONCE", 1)
+    assert np.array_equal(fingerprint_of(crystal), whole)

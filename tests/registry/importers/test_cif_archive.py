@@ -13,13 +13,14 @@ from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.exporters import cif
 from registry.exporters.record import ExportedRecord
+from registry.identity.public_id import public_id
 from registry.importers import read_file
 from registry.importers.record import LARGEST, ImportedRecord
 
 
 def block(*, number: int = 55) -> str:
     salt = Crystal([[4.1, 0, 0], [0, 4.1, 0], [0, 0, 4.1]], [number, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    return cif.block(ExportedRecord(salt, f"lode-{number}", "CsCl", "user", "unknown", ""))
+    return cif.block(ExportedRecord(salt, public_id(salt), "CsCl", "user", "unknown", ""))
 
 
 def zipped(folder: Path, members: dict[str, str], packing: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -96,5 +97,8 @@ def test_a_member_without_a_structure(tmp_path: Path):
 
 
 def test_a_block_of_ours_that_somebody_edited_is_refused(tmp_path: Path):
-    edited = block().replace("_lode_lattice '4.1", "_lode_lattice 'four")
-    assert len(refused(zipped(tmp_path, {"x.cif": edited, "y.cif": block()}))) == 1
+    broken = block().replace("_lode_lattice '4.1", "_lode_lattice 'four")
+    moved = block().replace("_lode_lattice '4.1", "_lode_lattice '4.2")
+    assert moved != block() != broken
+    reasons = refused(zipped(tmp_path, {"x.cif": broken, "y.cif": moved, "z.cif": block()}))
+    assert ["arrays aren't those of lode-" in reason for reason in reasons] == [False, True]
