@@ -20,8 +20,10 @@ from registry.importers.optimade import Server, read_entry
 from registry.importers.record import BadRecord, ImportedRecord
 from registry.ingest import crystal_of
 from registry.models import ExternalId, Source, Structure
+from registry.terms import SourceTerms
 from tests import factories as make
 from tests.api.optimade.conftest import LIBRARY, Api, serving
+from tests.registry.importers.optimade_server import entry, salt
 
 STRANGER = Server("http://127.0.0.1/v1", "Somebody", "some", ("CC0-1.0",), "")
 
@@ -99,25 +101,59 @@ def test_a_stranger_reads_the_same_crystals(library: Api, library_engine: Engine
     """Who knows nothing of our fields; and pymatgen, through the adapters of optimade."""
     with Session(library_engine) as session:
         stored = {row.public_id: crystal_of(row) for row in session.scalars(select(Structure))}
-    for entry in entries(library):
-        plain = {name: told for name, told in entry["attributes"].items() if not name.startswith("_")}
-        item = read_entry({**entry, "attributes": plain}, "r", STRANGER)
+    for served in entries(library):
+        plain = {name: told for name, told in served["attributes"].items() if not name.startswith("_")}
+        item = read_entry({**served, "attributes": plain}, "r", STRANGER)
         assert isinstance(item, ImportedRecord)
-        ours = stored[entry["id"]]
-        assert item.external_ids == {"some": entry["id"]}
+        ours = stored[served["id"]]
+        assert item.external_ids == {"some": served["id"]}
         assert np.array_equal(item.crystal.numbers, ours.numbers)
         assert np.allclose(item.crystal.lattice, ours.lattice, atol=1e-12)
         assert np.allclose(item.crystal.frac_coords, ours.frac_coords, atol=1e-9)
-    adapted = Adapter(entry).as_pymatgen
+    adapted = Adapter(served).as_pymatgen
     assert np.allclose(adapted.cart_coords, ours.frac_coords @ ours.lattice)
 
 
-def test_two_positions_that_contradict_each_other(library: Api) -> None:
-    entry = entries(library)[0]
-    entry["attributes"]["_lode_fractional_site_positions"][0][0] += 0.1
-    bad = read_entry(entry, "r", Server("http://127.0.0.1/v1", "Motherlode", "lode", (), ""))
+OURS = Server("http://127.0.0.1/v1", "Motherlode", "lode", (), "")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ([[0.0, 0.0, 0.0]], "are others than cartesian_site_positions"),
+        ([[0.1, 0.0, 0.0], [0.5, 0.5, 0.5]], "are others than cartesian_site_positions"),
+        ([[0.0, 0.0, None], [0.5, 0.5, 0.5]], "float() argument must be"),
+        ([[0.0, 0.0, "nan"], [0.5, 0.5, 0.5]], "are others than cartesian_site_positions"),
+        ("none", "Input should be a valid list"),
+        ({"a": 1}, "Input should be a valid list"),
+    ],
+)
+def test_positions_that_are_none_of_the_crystals(told: Any, reason: str) -> None:
+    bad = read_entry(entry("one", salt(0), _lode_fractional_site_positions=told), "r", OURS)
     assert isinstance(bad, BadRecord)
-    assert "are others than cartesian_site_positions" in bad.reason
+    assert reason in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("told", "names", "terms"),
+    [
+        ({}, {}, None),
+        ({"_lode_source": 3, "_lode_external_ids_by_scheme": ["mp-1"]}, {}, None),
+        ({"_lode_source": "A", "_lode_licence": 3, "_lode_citation": []}, {}, SourceTerms("A")),
+        ({"_lode_source": "A", "_lode_non_commercial": "no"}, {}, SourceTerms("A")),
+        (
+            {"_lode_external_ids_by_scheme": {"mp": "mp-1", "icsd": ["1", "2"], "b": 3, "c": [], "d": [1], "e": ""}},
+            {"mp": "mp-1", "icsd": ["1", "2"]},
+            None,
+        ),
+    ],
+)
+def test_servers_that_only_call_themselves_ours(
+    told: dict[str, Any], names: dict[str, Any], terms: SourceTerms | None
+) -> None:
+    item = read_entry(entry("one", salt(0), **told), "r", OURS)
+    assert isinstance(item, ImportedRecord)
+    assert (item.external_ids, item.terms) == (names, terms)
 
 
 def test_the_consortiums_client(library: Api) -> None:
