@@ -12,6 +12,7 @@ LodeError
 ├── AlreadyImported          a file that is in the registry, whole
 ├── ProviderError            a server on the net doesn't answer, or not with what was asked for
 ├── FilterError              a filter can't be understood
+│   └── UnsupportedFilter    it is well written, but asks for what no field here can answer
 ├── HullError
 │   ├── MissingReference     a chemical system lacks an elemental reference
 │   └── BadEntry             an energy that no hull may hold
@@ -80,6 +81,10 @@ class ProviderError(LodeError):
 
 class FilterError(LodeError):
     """A filter can't be understood."""
+
+
+class UnsupportedFilter(FilterError):
+    """A filter is well written, but compares a field with what it can't be compared with here."""
 
 
 class HullError(LodeError):

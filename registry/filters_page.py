@@ -17,8 +17,9 @@ HEAD = f"""\
 Made by `make docs` from `registry/query/fields.py`; a test fails where this page lags behind it, and runs the examples.
 
 A filter is OPTIMADE's, the same for `lode query`, `lode export --filter`, GraphQL (`materials(filter: "...")`) and
-Python. At most {MAX_LENGTH:,} characters are read, and parentheses nest at most {MAX_DEPTH} deep; what can't be
-understood is shown with a caret under the word.
+Python; [the OPTIMADE server](optimade.md) takes it with the standard's names and `_lode_` before ours. At most
+{MAX_LENGTH:,} characters are read, and parentheses nest at most {MAX_DEPTH} deep; what can't be understood is shown
+with a caret under the word.
 
 | written | means |
 |---|---|

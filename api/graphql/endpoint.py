@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from api.graphql.desk import STATEMENT_SECONDS, Desk
 from api.graphql.limits import MAX_TOKENS, too_much
 from api.graphql.schema import schema
-from registry.errors import LodeError, TooSlow
+from registry.errors import FilterError, LodeError, TooSlow
 
 MAX_BODY = 200_000
 ANSWER_SECONDS = 20
@@ -88,6 +88,8 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
 
 
 def _code(cause: Exception) -> str:
+    if isinstance(cause, FilterError):
+        return "FilterError"
     return type(cause).__name__ if isinstance(cause, LodeError) else "InternalError"
 
 

@@ -143,7 +143,7 @@ def understood(session: Session, wanted: Wanted) -> Question:
 
 def _counts(session: Session, question: Question, wanted: Wanted) -> tuple[int, dict[str, int]]:
     """How many materials may leave, and how many of each source may not. Raises NotFound for a source that isn't."""
-    _refuse_unknown(session, wanted.non_commercial)
+    refuse_unknown_sources(session, wanted.non_commercial)
     held_back_by = _held_back_by(question, wanted).label("source_name")
     found = _matching(question, wanted, {"source"}, held_back_by, func.count().label("materials"))
     rows = session.execute(found.group_by(held_back_by).order_by(held_back_by), question.bound).tuples().all()
@@ -162,7 +162,8 @@ def _held_back_by(question: Question, wanted: Wanted) -> Column:
     return case(*kept, else_=None)
 
 
-def _refuse_unknown(session: Session, names: frozenset[str]) -> None:
+def refuse_unknown_sources(session: Session, names: frozenset[str]) -> None:
+    """Raises NotFound for a source that isn't, naming those that forbid commercial use."""
     known = session.execute(select(Source.name, Source.non_commercial).order_by(Source.name)).all()
     if unknown := sorted(names - {name for name, _ in known}):
         restricted = ", ".join(name for name, non_commercial in known if non_commercial) or "there are none"

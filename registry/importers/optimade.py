@@ -10,12 +10,14 @@ from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import quote, urljoin, urlsplit
 
+import numpy as np
 import requests
 from optimade.models import Species
 from optimade.models.structures import Vector3D
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from registry.errors import BadRecord, FilterError, ProviderError, SettingsError
+from registry.importers import lode_server
 from registry.importers.providers import Delivery, Query
 from registry.importers.record import (
     PARSER_FAULTS,
@@ -28,7 +30,7 @@ from registry.importers.record import (
 )
 from registry.importers.web import FIRST_CONTACT, Patience, fetch, new_session
 from registry.properties import BAND_GAP, CrystalProperty
-from registry.terms import forbids_commerce
+from registry.terms import UNTOLD, forbids_commerce
 
 REQUIRED = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 DESCRIBING = ("species", "nsites", "dimension_types", "nperiodic_dimensions", "structure_features")
@@ -57,6 +59,9 @@ class Cell(BaseModel):
     species: list[Species] | None = None
 
 
+FRACTIONAL = TypeAdapter(list[Vector3D])
+
+
 @dataclass(frozen=True)
 class Server:
     """base: the versioned base URL; prefix: the kind of its ids; licences: one of them may be chosen"""
@@ -72,6 +77,11 @@ class Server:
         """What a field of its own with the band gap would be called."""
         return (f"_{self.prefix}_band_gap", f"_{self.prefix}_bandgap")
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it tells of each crystal what registry/importers/lode_server.py reads."""
+        return self.prefix == lode_server.PREFIX
+
 
 def open_provider(query: Query, patience: Patience | None = None) -> Delivery:
     """Say hello to a server. Its structures are asked for as `items` is read.
@@ -83,9 +93,12 @@ def open_provider(query: Query, patience: Patience | None = None) -> Delivery:
     session = new_session()
     server = _server(session, base, patience or FIRST_CONTACT)
     url = f"{base}/structures{_parameters(session, server, query, patience or FIRST_CONTACT)}"
+    items = _items(session, server, url, query.energy, patience or Patience())
+    if server.is_ours:  # every crystal comes on terms of its own, that the server's would contradict
+        return Delivery(UNTOLD.name, items, non_commercial=query.non_commercial)
     return Delivery(
         source=server.name,
-        items=_items(session, server, url, query.energy, patience or Patience()),
+        items=items,
         licence=" or ".join(server.licences),
         citation=server.citation,
         non_commercial=query.non_commercial or all(map(forbids_commerce, server.licences)),
@@ -244,9 +257,10 @@ def read_entry(entry: Any, record: str, server: Server, energy: str = "", units:
             crystal=crystal_of(_structure(attributes, record), record),
             record=record,
             source=server.name,
-            external_ids={server.prefix: str(identity)},
+            external_ids=lode_server.names_of(attributes) if server.is_ours else {server.prefix: str(identity)},
             metadata=_metadata(attributes),
             energy=_energy(attributes, energy, record),
+            terms=lode_server.terms_of(attributes) if server.is_ours else None,
             properties=_properties(attributes, server, units, record),
         )
     except BadRecord as error:
@@ -283,7 +297,19 @@ def _structure(attributes: Mapping[str, Any], record: str) -> Any:
     if unknown := [name for name in cell.species_at_sites if cell.species and name not in parts]:
         raise BadRecord(record, f"a site holds {unknown[0]!r}, which `species` doesn't describe")
     species = [parts.get(name, name) for name in cell.species_at_sites]
+    if attributes.get(lode_server.POSITIONS):
+        return Structure(cell.lattice_vectors, species, _exact(attributes, cell, record))
     return Structure(cell.lattice_vectors, species, cell.cartesian_site_positions, coords_are_cartesian=True)
+
+
+def _exact(attributes: Mapping[str, Any], cell: Cell, record: str) -> list[Vector3D]:
+    """The fractional positions, digit for digit. Raises BadRecord where the Cartesian ones are others."""
+    told = FRACTIONAL.validate_python(attributes[lode_server.POSITIONS])
+    if len(told) != len(cell.cartesian_site_positions) or not np.allclose(
+        np.array(told) @ np.array(cell.lattice_vectors), cell.cartesian_site_positions, atol=1e-6
+    ):
+        raise BadRecord(record, f"{lode_server.POSITIONS} are others than cartesian_site_positions")
+    return told
 
 
 def _occupation(species: Any) -> dict[str, float]:

@@ -24,6 +24,7 @@ from sqlalchemy.orm import aliased
 
 from registry.identity.composition import element_bits
 from registry.models import (
+    Calculation,
     Composition,
     HullState,
     Level,
@@ -125,6 +126,36 @@ def _in_bits(quantifier: str, elements: Sequence[str]) -> Column:
     return and_(*(held.bitwise_and(bits) == bits for held, bits, _ in asked))
 
 
+FORMULA_BY_ALPHABET: Column = literal_column(
+    """((SELECT string_agg(symbol || CASE amount WHEN 1 THEN '' ELSE amount::text END, '' ORDER BY place)
+    FROM unnest(composition.elements, composition.amounts) WITH ORDINALITY AS part (symbol, amount, place)
+    ) COLLATE "C")""",
+    Text,
+)
+"""FeLiO4P. The elements of a composition lie in this order."""
+
+FORMULA_BY_AMOUNT: Column = literal_column(
+    """((SELECT string_agg(
+        chr(65 + (place - 1) % 26) || CASE WHEN place > 26 THEN chr(96 + (place - 1) / 26) ELSE '' END
+        || CASE amount WHEN 1 THEN '' ELSE amount::text END, '' ORDER BY place)
+    FROM (SELECT amount, row_number() OVER (ORDER BY amount DESC)::int AS place
+          FROM unnest(composition.amounts) AS one (amount)) AS part
+    ) COLLATE "C")""",
+    Text,
+)
+"""A4BCD; after Z come Aa, Ba, ..."""
+
+SHARES: Column = literal_column(
+    """(SELECT array_agg(amount / total ORDER BY place)
+    FROM unnest(composition.amounts::float8[]) WITH ORDINALITY AS part (amount, place),
+         LATERAL (SELECT sum(other) AS total FROM unnest(composition.amounts::float8[]) AS one (other)) AS whole)"""
+)
+"""Of the elements in the atoms: LiFePO4 has {0.14, 0.14, 0.57, 0.14}."""
+
+ENERGY_SOURCE: Column = (
+    select(Source.name).where(Source.id == Calculation.source_id).correlate(Calculation).scalar_subquery()
+)
+
 COLUMNS: dict[str, Column] = {
     "structure.public_id": Structure.public_id.expression,
     "structure.chemsys": Structure.chemsys.expression,
@@ -152,6 +183,10 @@ COLUMNS: dict[str, Column] = {
     "prediction.formation_energy_per_atom": Guess.c.formation_energy_per_atom,
     "prediction.spread": Guess.c.spread,
     "selection.predicted_decomposition_energy": Choice.c.predicted_decomposition_energy,
+    "composition.formula_by_alphabet": FORMULA_BY_ALPHABET,
+    "composition.formula_by_amount": FORMULA_BY_AMOUNT,
+    "composition.shares": SHARES,
+    "calculation.source": ENERGY_SOURCE,
 }
 
 RECORD = Place({name: column for name, column in COLUMNS.items() if name.startswith("structure.")}, COLUMNS, _listed)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import aliased
 
 from registry.models import Calculation, Composition, HullState, Property, Prototype, Structure
 from registry.query.columns import CONVERGED, LEVEL_ID, MAX_SUBSETS_OF, Column, Place, subsystems
-from registry.query.fields import FIELDS, Field, Type
+from registry.query.fields import COMPARABLE, FIELDS, Field, Type
 from registry.query.filter import And, Comparison, Has, Known, Length, Node, Not, Or, Value
 from registry.query.relations import RELATIONS, Relation, with_property
 from registry.query.values import formula_amounts
@@ -58,15 +58,17 @@ def condition(node: Node, place: Place) -> Column:
         case Not(operand):
             return not_(condition(operand, place))
         case Known(name, known):
-            return _known(FIELDS[name], known, place)
+            return _known(COMPARABLE[name], known, place)
         case Length(_, comparison, value):
             return _comparison(FIELDS["nelements"], comparison, value, place)
         case Has(name, quantifier, values):
             words = list(dict.fromkeys(values))
+            if COMPARABLE[name].type is Type.NUMBERS:
+                return _holds_numbers(place.column_of(COMPARABLE[name]), quantifier, words)
             relation = RELATIONS.get(FIELDS[name].column)
             return _related(relation, quantifier, words) if relation else place.has_elements(quantifier, words)
         case Comparison(name, comparison, value):
-            return _comparison(FIELDS[name], comparison, value, place)
+            return _comparison(COMPARABLE[name], comparison, value, place)
 
 
 def fields_of(node: Node | None) -> list[Field]:
@@ -81,7 +83,7 @@ def fields_of(node: Node | None) -> list[Field]:
         case Length():
             return [FIELDS["nelements"]]
         case _:
-            return [FIELDS[node.field]]
+            return [COMPARABLE[node.field]]
 
 
 def conjuncts(node: Node | None) -> tuple[Node, ...]:
@@ -109,7 +111,7 @@ def systems_of(node: Node) -> list[str]:
 
 def said_types(root: Node | None) -> list[Comparison]:
     """The structure types, or space groups, that every material must be of."""
-    types = [one for one in _said(root) if FIELDS[one.field].table == "prototype" and one.operator == "="]
+    types = [one for one in _said(root) if COMPARABLE[one.field].table == "prototype" and one.operator == "="]
     return types[:MAX_SHORTCUTS]
 
 
@@ -127,7 +129,7 @@ def on_the_hull(nodes: Sequence[Node]) -> list[Column]:
 
 def shortcuts(root: Node | None) -> list[Column]:
     """What also follows from the filter, said so that an index of property can answer it. Of structures."""
-    said = [one for one in _said(root) if FIELDS[one.field].table == "property"]
+    said = [one for one in _said(root) if COMPARABLE[one.field].table == "property"]
     return [_of_property(one) for one in said[:MAX_SHORTCUTS]]
 
 
@@ -194,6 +196,11 @@ def _known(field: Field, known: bool, place: Place) -> Column:
         return named if known else not_(named)
     column = place.column_of(field)
     return column.is_not(None) if known else column.is_(None)
+
+
+def _holds_numbers(held: Column, quantifier: str, words: Sequence[str]) -> Column:
+    wanted = literal([float(word) for word in words], ARRAY(Double))
+    return held.op("&&" if quantifier == "ANY" else "@>", is_comparison=True)(wanted)
 
 
 def _related(relation: Relation, quantifier: str, values: list[str]) -> Column:

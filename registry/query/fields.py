@@ -5,7 +5,8 @@ The command line, GraphQL descriptions and OPTIMADE's /info are made from it. Pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
@@ -25,6 +26,8 @@ class Type(StrEnum):
     TIMESTAMP = "timestamp"
     ELEMENTS = "list of elements"
     WORDS = "list of words"
+    NUMBERS = "list of numbers"
+    UNTOLD = "field of somebody else"
 
 
 EQUALITY = frozenset({"=", "!="})
@@ -43,13 +46,18 @@ OPERATORS: dict[Type, frozenset[str]] = {
     Type.TIMESTAMP: ORDER,
     Type.ELEMENTS: SETS | {"HAS ONLY", "LENGTH"},
     Type.WORDS: SETS,
+    Type.NUMBERS: SETS | {"LENGTH"},
+    Type.UNTOLD: ORDER | WITHIN | SETS | {"HAS ONLY", "LENGTH"},
 }
 """Comparisons of each type; IS KNOWN and IS UNKNOWN go with all of them."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field. `column` names the SQL expression in registry/query/sql.py; `sorts` where results can be ordered."""
+    """One field. `column` names the SQL expression in registry/query/sql.py; `sorts` where results can be ordered.
+
+    operators: those of the type unless others are given
+    """
 
     name: str
     type: Type
@@ -57,10 +65,10 @@ class Field:
     description: str
     unit: str | None = None
     nullable: bool = False
-    operators: frozenset[str] = field(init=False)
+    operators: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operators", OPERATORS[self.type])
+        object.__setattr__(self, "operators", self.operators or OPERATORS[self.type])
 
     @property
     def table(self) -> str:
@@ -69,7 +77,7 @@ class Field:
 
     @property
     def sorts(self) -> bool:
-        return self.type not in {Type.ELEMENTS, Type.WORDS}
+        return self.type not in {Type.ELEMENTS, Type.WORDS, Type.NUMBERS}
 
     @property
     def explanation(self) -> str:
@@ -158,6 +166,41 @@ _TABLE = (
 
 FIELDS: dict[str, Field] = {one.name: one for one in _TABLE}
 
+_COMPARED_ALONE = (
+    Field("formula_by_alphabet", Type.TEXT, "composition.formula_by_alphabet", 'reduced formula, "FeLiO4P"'),
+    Field("formula_by_amount", Type.TEXT, "composition.formula_by_amount", 'amounts without elements, "A4BCD"'),
+    Field("formula_as_written", Type.TEXT, "composition.reduced_formula", "reduced formula as nothing but a text"),
+    Field("shares", Type.NUMBERS, "composition.shares", "of each element in the atoms, elements in alphabetical order"),
+    Field("energy_source", Type.TEXT, "calculation.source", "where the energy of the level came from", nullable=True),
+)
+
+COMPARABLE: dict[str, Field] = FIELDS | {one.name: one for one in _COMPARED_ALONE}
+"""What a tree may compare: beside the fields, what other APIs need to say their own in it. No filter names these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The names that a filter may use.
+
+    foreign: begins names that others give a meaning; here nobody knows the value of such a field
+    own: begins such names all the same, but a field of that name would have to be here
+    """
+
+    names: Mapping[str, Field]
+    foreign: str = ""
+    own: str = ""
+
+    def find(self, name: str) -> Field | None:
+        """The field of that name, if there may be one."""
+        if name in self.names:
+            return self.names[name]
+        if self.foreign and name.startswith(self.foreign) and not name.startswith(self.own):
+            return Field(name, Type.UNTOLD, "", "", nullable=True)
+        return None
+
+
+OUR_WORDS = Vocabulary(FIELDS)
+
 
 def named(name: str) -> Field:
     """The field of that name. Raises FilterError with the nearest name."""
@@ -166,7 +209,7 @@ def named(name: str) -> Field:
     raise FilterError(f"unknown field '{name[:80]}'{suggestion(name, FIELDS)}")
 
 
-def suggestion(word: str, known: dict[str, Field] | list[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """ ": did you mean x?" where a known word is near, else where to look."""
     folded = {one.replace("_", ""): one for one in known}
     near = get_close_matches(word.lower().replace("_", "")[:80], folded, n=1, cutoff=0.6)

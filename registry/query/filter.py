@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from registry.errors import FilterError
+from registry.query.fields import OUR_WORDS, Vocabulary
 
 MAX_LENGTH = 8_192
 MAX_DEPTH = 64
@@ -83,19 +84,19 @@ class Filter:
     as_of: datetime | None = None
 
 
-def parse(text: str) -> Filter:
+def parse(text: str, vocabulary: Vocabulary = OUR_WORDS) -> Filter:
     """The tree of a filter. Raises FilterError with a caret under the wrong word and what was probably meant."""
     if len(text) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(text):,} characters; at most {MAX_LENGTH:,} are read")
-    return _parse(text)
+    return _parse(text, vocabulary)
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str) -> Filter:
+def _parse(text: str, vocabulary: Vocabulary) -> Filter:
     from registry.query.grammar import read  # lark takes a quarter of a second to import
 
     _refuse_depth(text)
-    return read(text)
+    return read(text, vocabulary)
 
 
 def _refuse_depth(text: str) -> None:
@@ -106,12 +107,12 @@ def _refuse_depth(text: str) -> None:
             raise wrong(text, match.start(), 1, f"parentheses nest deeper than {MAX_DEPTH}")
 
 
-def wrong(text: str, start: int, width: int, message: str) -> FilterError:
+def wrong(text: str, start: int, width: int, message: str, kind: type[FilterError] = FilterError) -> FilterError:
     """The error whose second and third line show the place in the filter."""
     first = max(0, start - 50)
     window = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", " ", text[first : start + 60])
     carets = "^" * max(1, min(width, 60))
-    return FilterError(f"{message}\n  {window}\n  {' ' * (start - first)}{carets}")
+    return kind(f"{message}\n  {window}\n  {' ' * (start - first)}{carets}")
 
 
 def both(*operands: Node) -> Node:

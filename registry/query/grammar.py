@@ -11,8 +11,8 @@ from importlib import resources
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from registry.errors import FilterError
-from registry.query.fields import FIELDS, Field, suggestion
+from registry.errors import FilterError, UnsupportedFilter
+from registry.query.fields import FIELDS, Field, Vocabulary, suggestion
 from registry.query.filter import (
     Comparison,
     Filter,
@@ -65,20 +65,20 @@ def parser() -> Lark:
     return Lark(grammar, start="filter", parser="lalr", maybe_placeholders=False)
 
 
-def read(text: str) -> Filter:
+def read(text: str, vocabulary: Vocabulary) -> Filter:
     """The typed tree of a filter. Raises FilterError."""
     try:
         tree = parser().parse(text)
     except UnexpectedInput as error:
-        raise _syntax_error(text, error) from None
-    return _Reader(text).filter(tree)
+        raise _syntax_error(text, error, vocabulary) from None
+    return _Reader(text, vocabulary).filter(tree)
 
 
 class _Reader:
     """Turns lark's tree into ours; holds the text for the complaints."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        self.text, self.vocabulary = text, vocabulary
 
     def filter(self, tree: Branch) -> Filter:
         root, as_of = None, None
@@ -114,29 +114,31 @@ class _Reader:
             "length_op_rhs": self._length,
         }
         if rest[0].data not in rules:
-            raise self._wrong(rest[0], "lists can't be zipped here: use HAS on one field at a time")
+            told = "lists can't be zipped here: use HAS on one field at a time"
+            raise self._wrong(rest[0], told, UnsupportedFilter)
         return rules[rest[0].data](self._field(name), rest[0])
 
     def _constant_first(self, tree: Branch) -> Node:
         constant, right = _branches(tree)
         operator = _tokens(tree)[0]
         if right.data != "non_string_value" or _branches(right)[0].data != "property":
-            raise self._wrong(right, "a value stands on both sides: name a field on one of them")
+            told = "a value stands on both sides: name a field on one of them"
+            raise self._wrong(right, told, UnsupportedFilter)
         field = self._field(_branches(right)[0])
         flipped = self._allowed(field, FLIPPED[operator], operator)
         return Comparison(field.name, flipped, self._value(field, _branches(constant)[0], flipped))
 
     def _field(self, tree: Branch) -> Field:
         name = ".".join(_tokens(tree))
-        if name not in FIELDS:
-            raise self._wrong(tree, f"unknown field '{name[:80]}'{suggestion(name, FIELDS)}")
-        return FIELDS[name]
+        if (field := self.vocabulary.find(name)) is None:
+            raise self._wrong(tree, f"unknown field '{name[:80]}'{suggestion(name, self.vocabulary.names)}")
+        return field
 
     def _allowed(self, field: Field, operator: str, token: Token) -> str:
         if operator not in field.operators:
             allowed = ", ".join(sorted(field.operators))
             message = f"{field.name} is a {field.type} and takes {allowed}, IS KNOWN: not {operator}"
-            raise wrong(self.text, token.start_pos or 0, len(token), message)
+            raise wrong(self.text, token.start_pos or 0, len(token), message, UnsupportedFilter)
         return operator
 
     def _compared(self, field: Field, tree: Branch) -> Node:
@@ -159,7 +161,7 @@ class _Reader:
         branch = _branches(tree)[0]
         values = _branches(branch) if branch.data == "value_list" else [branch]
         if any(token.type == "OPERATOR" for token in tree.scan_values(lambda _: True)):
-            raise self._wrong(branch, "no operators stand before the values of HAS")
+            raise self._wrong(branch, "no operators stand before the values of HAS", UnsupportedFilter)
         return Has(field.name, quantifier or "ALL", tuple(str(self._value(field, one, "HAS")) for one in values))
 
     def _value(self, field: Field, tree: Branch, operator: str = "=") -> Value:
@@ -167,22 +169,23 @@ class _Reader:
         token = _first(inner)
         if inner.data == "property":
             name = ".".join(_tokens(inner))
-            raise self._wrong(inner, _no_value(name))
+            known = name in self.vocabulary.names
+            raise self._wrong(inner, _no_value(name, known), UnsupportedFilter if known else FilterError)
         try:
             return convert(field, token, operator)
         except FilterError as error:
-            raise wrong(self.text, token.start_pos or 0, len(token), str(error)) from None
+            raise wrong(self.text, token.start_pos or 0, len(token), str(error), type(error)) from None
 
-    def _wrong(self, tree: Branch, message: str) -> FilterError:
+    def _wrong(self, tree: Branch, message: str, kind: type[FilterError] = FilterError) -> FilterError:
         tokens = list(tree.scan_values(lambda _: True))
         start, end = tokens[0].start_pos or 0, tokens[-1].end_pos or 0
-        return wrong(self.text, start, end - start, message)
+        return wrong(self.text, start, end - start, message, kind)
 
 
-def _no_value(name: str) -> str:
+def _no_value(name: str, known: bool) -> str:
     if name.upper() in {"TRUE", "FALSE"}:
         return f"'{name}' isn't understood here: did you mean {name.upper()}?"
-    if name in FIELDS:
+    if known:
         return f"two fields can't be compared: {name} stands where a value should"
     return f'a field can\'t be compared with {name}: text goes in double quotes, "{name}"'
 
@@ -199,14 +202,14 @@ def _first(tree: Branch) -> Token:
     return next(iter(tree.scan_values(lambda _: True)))
 
 
-def _syntax_error(text: str, error: UnexpectedInput) -> FilterError:
+def _syntax_error(text: str, error: UnexpectedInput, vocabulary: Vocabulary) -> FilterError:
     at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     start = len(text) if at_end else error.pos_in_stream or 0
     while 0 < start < len(text) and text[start] in "<>=!&|" and text[start - 1] in "<>=!&|":
         start -= 1  # "==" is one slip, not a right and a wrong "="
     found = re.compile(r'\w+|[<>=!&|]+|"(?:[^"\\]|\\.)*"|.', flags=re.DOTALL).match(text, start)
     word = found.group() if found else ""
-    return wrong(text, start, len(word), _explained(word, _expected(error)))
+    return wrong(text, start, len(word), _explained(word, _expected(error), vocabulary))
 
 
 def _expected(error: UnexpectedInput) -> set[str]:
@@ -215,7 +218,7 @@ def _expected(error: UnexpectedInput) -> set[str]:
     return {str(one) for one in getattr(error, "allowed", None) or ()}
 
 
-def _explained(word: str, expected: set[str]) -> str:
+def _explained(word: str, expected: set[str], vocabulary: Vocabulary) -> str:
     shown = f"'{word[:40]}' isn't understood here" if word else "the filter ends too early"
     if word.upper() in KEYWORDS and word not in KEYWORDS:
         return f"{shown}: did you mean {word.upper()}?"
@@ -229,7 +232,11 @@ def _explained(word: str, expected: set[str]) -> str:
         return f"{shown}: only HAS ALL, HAS ANY and HAS ONLY take several values"
     if "IDENTIFIER" in expected and word[:1].isalpha() and word not in KEYWORDS:
         at_start_of_comparison = "LPAR" in expected
-        hint = suggestion(word, FIELDS) if at_start_of_comparison else f': text goes in double quotes, "{word[:40]}"'
+        hint = (
+            suggestion(word, vocabulary.names)
+            if at_start_of_comparison
+            else f': text goes in double quotes, "{word[:40]}"'
+        )
         return shown + hint
     names = sorted({NAMES.get(one, one) for one in expected - UNSUPPORTED})
     return f"{shown}: expected {' or '.join(names)}" if names else shown

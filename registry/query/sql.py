@@ -40,7 +40,7 @@ from registry.query.conditions import (
     systems_of,
     without,
 )
-from registry.query.fields import FIELDS, Field
+from registry.query.fields import COMPARABLE, FIELDS, Field
 from registry.query.filter import Comparison, Filter, Known, Node
 
 
@@ -104,7 +104,7 @@ def matching(asked: Filter, tables: set[str], *selected: Column) -> Select[Any]:
 def asks_for_the_hull(root: Node | None) -> bool:
     """Whether what has no place on the hull can't fulfil the filter."""
     needed = (one for one in conjuncts(root) if isinstance(one, Comparison) or (isinstance(one, Known) and one.known))
-    return any(FIELDS[one.field].table == "hull_state" for one in needed)
+    return any(COMPARABLE[one.field].table == "hull_state" for one in needed)
 
 
 def _key(place: Place) -> Column:

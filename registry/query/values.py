@@ -9,7 +9,7 @@ from functools import reduce
 from math import gcd, isinf
 from typing import TYPE_CHECKING
 
-from registry.errors import FilterError
+from registry.errors import FilterError, UnsupportedFilter
 from registry.identity.composition import ATOMIC_NUMBERS, species_letters, written
 from registry.identity.spacegroups import either_hand
 from registry.query.fields import Field, Type
@@ -30,9 +30,11 @@ PARTIAL = {"CONTAINS", "STARTS", "ENDS"}
 
 def convert(field: Field, token: Token, operator: str = "=") -> Value:
     """The value that a token stands for. Raises FilterError without a position."""
-    if field.type in {Type.INTEGER, Type.FLOAT}:
+    if field.type is Type.UNTOLD:
+        return str(token)
+    if field.type in {Type.INTEGER, Type.FLOAT, Type.NUMBERS}:
         number = _number(field, token)
-        named = field.name == "spacegroup_number" and operator in EQUALITY and number == int(number)
+        named = field.column == "prototype.spacegroup_number" and operator in EQUALITY and number == int(number)
         return either_hand(int(number)) if named else number
     if field.type is Type.BOOLEAN:
         return _boolean(field, token)
@@ -65,22 +67,22 @@ def element_symbol(word: str) -> str:
 
 def _number(field: Field, token: Token) -> int | float:
     if token.type not in {"SIGNED_INT", "SIGNED_FLOAT"}:
-        raise FilterError(f"{field.name} is a number: write it without quotes")
+        raise UnsupportedFilter(f"{field.name} is a number: write it without quotes")
     number = int(token) if token.type == "SIGNED_INT" and len(token) <= MAX_DIGITS else float(token)
     if isinf(number):
-        raise FilterError("this number is larger than any that is stored")
+        raise UnsupportedFilter("this number is larger than any that is stored")
     return number
 
 
 def _boolean(field: Field, token: Token) -> bool:
     if token.type not in {"TRUE", "FALSE"}:
-        raise FilterError(f"{field.name} is TRUE or FALSE, in capitals and without quotes")
+        raise UnsupportedFilter(f"{field.name} is TRUE or FALSE, in capitals and without quotes")
     return bool(token.type == "TRUE")
 
 
 def _words(field: Field, token: Token) -> str:
     if token.type != "ESCAPED_STRING":
-        raise FilterError(f'{field.name} is text: put the value in double quotes, "{token[:40]}"')
+        raise UnsupportedFilter(f'{field.name} is text: put the value in double quotes, "{token[:40]}"')
     words = re.sub(r"\\(.)", r"\1", str(token)[1:-1], flags=re.DOTALL)
     if not storable(words):
         raise FilterError("this text holds a character that no database stores")

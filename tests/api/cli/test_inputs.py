@@ -124,6 +124,12 @@ def test_serve_on_either_family_of_addresses(lode: Lode, monkeypatch: pytest.Mon
     assert done.stderr.startswith(f"http://{'[::1]' if host == '::1' else host}:0/graphql")
 
 
+def test_serve_knows_the_sources_that_it_shall_show(lode: Lode):
+    told = lode("serve", "--non-commercial", "GNOME").exception
+    assert isinstance(told, NotFound)
+    assert str(told) == "there is no source 'GNOME'; non-commercial ones: there are none"
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:

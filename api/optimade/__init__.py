@@ -1,0 +1,1 @@
+"""OPTIMADE 1.2, to be read by anybody's client: https://specification.optimade.org."""
