@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from registry.crystal import Crystal
+from registry.identity.public_id import public_id
 from registry.imports import ImportReport, import_file
 from registry.models import Property, Source, Structure
 from registry.terms import SourceTerms
@@ -25,7 +28,14 @@ def document(*told: Any, edge: float = 4.0, **facts: Any) -> dict[str, Any]:
     lattice = {"matrix": [[edge, 0, 0], [0, edge, 0], [0, 0, edge]]}
     places = {"Cs": [0, 0, 0], "Cl": [0.5, 0.5, 0.5]}
     sites = [{"species": [{"element": symbol, "occu": 1}], "abc": place} for symbol, place in places.items()]
-    known = {"lode_id": "lode-a", "source": "mine", "licence": "CC0-1.0", "crystal_properties": list(told), **facts}
+    salt = Crystal(np.eye(3) * edge, [55, 17], list(places.values()))
+    known = {
+        "lode_id": public_id(salt),
+        "source": "mine",
+        "licence": "CC0-1.0",
+        "crystal_properties": list(told),
+        **facts,
+    }
     return {"lattice": lattice, "sites": sites, "properties": known}
 
 
