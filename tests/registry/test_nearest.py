@@ -195,7 +195,7 @@ def test_a_thousand_crystals_take_no_more_statements_than_one(session: Session, 
 
 CROWD = """
 INSERT INTO composition (reduced_formula, anonymous_formula, chemsys, elements, amounts, nelements)
-SELECT 'X' || i, 'AB', 'K-X' || i, ARRAY['K', 'X' || i], ARRAY[1, 1], 2 FROM generate_series(1, 4000) i;
+SELECT 'X' || i, 'AB', 'K-X' || i, ARRAY['K', 'X' || i], ARRAY[1, 1], 2 FROM generate_series(1, 800) i;
 INSERT INTO prototype (label, spacegroup_number, pearson_symbol)
 SELECT 'crowd_' || i, 1, 'aP2' FROM generate_series(1, 500) i;
 INSERT INTO structure (public_id, composition_id, chemsys, prototype_id, protostructure, source_id, origin, nsites,
@@ -203,8 +203,8 @@ INSERT INTO structure (public_id, composition_id, chemsys, prototype_id, protost
 SELECT 'x' || i, composition.id, composition.chemsys, prototype.id, prototype.label || chr(58) || 'K-Na', source.id,
        CASE WHEN i % 2 = 0 THEN 'imported' ELSE 'relaxed' END, 2, array_fill(1.0::float8, ARRAY[9]), ARRAY[19, 11],
        decode(repeat('00', 48), 'hex'), 40
-FROM generate_series(1, 40000) i
-JOIN composition ON composition.reduced_formula = 'X' || 1 + i % 4000
+FROM generate_series(1, 8000) i
+JOIN composition ON composition.reduced_formula = 'X' || 1 + i % 800
 JOIN prototype ON prototype.label = 'crowd_' || 1 + i % 500
 JOIN source ON source.name = 'test';
 INSERT INTO calculation (level_id, source_id, initial_structure_id, final_structure_id, task, state, energy, correction,
@@ -217,8 +217,8 @@ INSERT INTO hull_state (level_id, calculation_id, structure_id, composition_id, 
 SELECT level_id, calculation.id, initial_structure_id, composition_id, prototype_id, chemsys, 2, 1, 0, -1, 0.1, false,
        '[]', now() FROM calculation JOIN structure ON structure.id = calculation.initial_structure_id;
 INSERT INTO duplicate (structure_id, same_as_id, rule)
-SELECT id, id - 4000, 'test' FROM structure WHERE public_id LIKE 'x%' AND origin = 'imported' AND id % 5 = 0
-ORDER BY id DESC LIMIT 3000;
+SELECT id, id - 1000, 'test' FROM structure WHERE public_id LIKE 'x%' AND origin = 'imported' AND id % 5 = 0
+ORDER BY id DESC LIMIT 600;
 ANALYZE composition, prototype, structure, calculation, hull_state, duplicate
 """
 

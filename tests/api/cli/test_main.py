@@ -206,7 +206,7 @@ def test_a_server_that_goes_is_one_line(
     engine = engine_for(registry, "pytest")
 
     def end_it() -> None:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:  # sees news each time
             deadline = time.monotonic() + 60
             while not connection.execute(waiting).all():
                 assert time.monotonic() < deadline
