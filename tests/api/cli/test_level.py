@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sqlalchemy.orm import Session
 
-from api.cli.main import cli
 from registry.database import engine_for
 from registry.errors import HullError, LevelMismatch, NotFound
 from registry.hull.level_rows import ensure_level
@@ -39,18 +38,6 @@ def registry(new_database: NewDatabase) -> Iterator[str]:
             make.level(session, "empty", engine="imported")
         engine.dispose()
         yield url
-
-
-@pytest.fixture
-def lode(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("LODE_DATABASE_URL", registry)
-    monkeypatch.setenv("LODE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, list(arguments))
-
-    return run
 
 
 def read(result: Result) -> Any:

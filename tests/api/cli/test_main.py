@@ -52,18 +52,6 @@ def fill(engine: Engine) -> None:
         place(session, level.id)
 
 
-@pytest.fixture
-def lode(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("LODE_DATABASE_URL", registry)
-    monkeypatch.setenv("LODE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, list(arguments))
-
-    return run
-
-
 def read(result: Result, code: int = 0) -> Any:
     assert result.exit_code == code, (result.output, result.exception)
     return json.loads(result.stdout)
