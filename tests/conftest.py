@@ -187,6 +187,23 @@ def restore_target(request: pytest.FixtureRequest, new_database: NewDatabase) ->
         yield url
 
 
+@pytest.fixture(scope="session")
+def older() -> Path:
+    """The binaries of an older PostgreSQL, or the test is skipped."""
+    from tests.registry.clusters import older_binaries
+
+    return older_binaries()
+
+
+@pytest.fixture(scope="session")
+def older_cluster(older: Path) -> Iterator[Path]:
+    """A LODE_HOME with a cluster of it, rows in every table, not served; tests only copy it."""
+    from tests.registry.clusters import old_home, short_home
+
+    with short_home(old_home) as home:
+        yield home
+
+
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine on a fresh copy of the migrated database."""

@@ -20,7 +20,7 @@ from registry import embedded
 from registry.postgres_binaries import cluster_major, find_binaries
 from registry.swap import PRIVATE
 from registry.upgrade import kept_clusters, upgrade_cluster
-from tests.registry.clusters import contents, copy_of, old_home, older_binaries, short_home
+from tests.registry.clusters import contents, copy_of, short_home
 
 RANDOM_KILLS = 3
 GLANCE_SECONDS = 0.0005
@@ -47,20 +47,9 @@ SWAP: dict[str, Seen] = {
 }
 
 
-@pytest.fixture(scope="module")
-def older() -> Path:
-    return older_binaries()
-
-
-@pytest.fixture(scope="module")
-def filled(older: Path) -> Iterator[Path]:
-    with short_home(old_home) as home:
-        yield home
-
-
 @pytest.fixture
-def home(filled: Path) -> Iterator[Path]:
-    with short_home(lambda place: copy_of(filled, place)) as home:
+def home(older_cluster: Path) -> Iterator[Path]:
+    with short_home(lambda place: copy_of(older_cluster, place)) as home:
         yield home
         embedded.stop(home)
 
