@@ -9,8 +9,8 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.crystal import Crystal
-from registry.identity.families import Family, families_of
+from registry.identity.duplicates import Identity
+from registry.identity.families import Family
 from registry.models import Family as FamilyRow
 from registry.models import FamilyMember, Structure
 
@@ -18,9 +18,9 @@ Key = tuple[int, str]
 """Id of the composition, label."""
 
 
-def put_into_families(session: Session, crystals: Mapping[int, Crystal]) -> None:
+def put_into_families(session: Session, identities: Mapping[int, Identity]) -> None:
     """Find the family of each stored structure (by its id), and keep it: of several the one of the simplest parent."""
-    found = {key: families[0] for key, crystal in crystals.items() if (families := families_of(crystal))}
+    found = {key: identity.families[0] for key, identity in identities.items() if identity.families}
     if not found:
         return
     rows = session.execute(select(Structure.id, Structure.composition_id).where(Structure.id.in_(found))).tuples()

@@ -80,7 +80,7 @@ def store(session: Session, records: Sequence[NewStructure]) -> list[Stored]:
     stored = [_stored(row["public_id"], added.ids, new) for row in rows]
     _store_external_ids(session, records, stored)
     fresh = [(place.id, one) for one, place in zip(records, stored, strict=True) if place.new]
-    put_into_families(session, {key: one.identity.crystal for key, one in fresh if one.origin != Origin.RELAXED})
+    put_into_families(session, {key: one.identity for key, one in fresh if one.origin != Origin.RELAXED})
     return stored
 
 

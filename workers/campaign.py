@@ -17,9 +17,12 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.errors import LodeError
-from registry.models import Campaign, Round
+from registry.models import Campaign, Level, Round, Structure
+from registry.query.materials import ask
+from registry.query.sql import matching
 from registry.states import Kind
 from workers.candidates.generation import Settings as CandidateSettings
+from workers.fused import Fused, Judge
 from workers.generate import Generated, generate_candidates
 from workers.ranking import Rules
 from workers.select import promoted_model, select_labels, select_references, select_refine
@@ -29,16 +32,16 @@ Report = Callable[[str, int, int], None]
 
 
 PARENTS = """
-SELECT id FROM structure WHERE origin = 'imported'
+SELECT id, id AS material FROM structure WHERE origin = 'imported'
 UNION
-SELECT calculation.final_structure_id FROM hull_state
+SELECT calculation.final_structure_id, structure.id FROM hull_state
 JOIN calculation ON calculation.id = hull_state.calculation_id
 JOIN structure ON structure.id = calculation.initial_structure_id
 WHERE hull_state.level_id = :level AND hull_state.valid_to IS NULL AND hull_state.is_stable
   AND structure.origin = 'generated'
 ORDER BY 1
 """
-"""Known crystals, and what earlier rounds found on the hull, as relaxed."""
+"""Known crystals, and what earlier rounds found on the hull, as relaxed; with the material that they are."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class CampaignSettings:
     """family: element symbols. labels: in all, picked in `batches` turns so that later picks know earlier labels.
 
     refine: how many candidates the whole ensemble looks at. reference_sites: known crystals of larger cells are not
-    labelled as competing phases.
+    labelled as competing phases. parents: a filter that crystals must pass to become parents (registry/query). fused:
+    candidates are scored while they are made, and only the promising ones are written; limit: at most so many new ones.
     """
 
     name: str
@@ -57,6 +61,9 @@ class CampaignSettings:
     reference_sites: int = 40
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     rules: Rules = field(default_factory=lambda: Rules(budget=0))
+    parents: str = ""
+    fused: Fused | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ def run_round(
     """
     with Session(engine) as session:
         promoted_model(session, level_id)
+    _check(engine, level_id, settings)
     round_id = _open_round(engine, level_id, settings)
     references = _select(
         engine,
@@ -100,11 +108,20 @@ def run_round(
 
 
 def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
-    """A round that only generates candidates."""
+    """A round that only generates candidates. Raises FilterError, and NotFound for fused ones without a model."""
+    _check(engine, level_id, settings)
     round_id = _open_round(engine, level_id, settings)
     generated = _generate(engine, round_id, level_id, settings, report)
     _close_round(engine, round_id)
     return generated
+
+
+def _check(engine: Engine, level_id: int, settings: CampaignSettings) -> None:
+    """Whether it can work at all, before a round is opened."""
+    with Session(engine) as session:
+        ask(session, settings.parents, session.get_one(Level, level_id).name)
+        if settings.fused:
+            promoted_model(session, level_id)
 
 
 def _label_in_batches(
@@ -128,16 +145,30 @@ def _label_in_batches(
 
 
 def _generate(engine: Engine, round_id: int, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
-    done = 0
-
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        report("generating candidates", done, 0)
-
     with Session(engine) as session:
-        parents = session.scalars(sa.text(PARENTS), {"level": level_id}).all()
-        return generate_candidates(session, parents, settings.family, settings.candidates, round_id, progress)
+        parents = _parents(session, level_id, settings.parents)
+        judge = Judge.of(session, level_id, settings.fused) if settings.fused else None
+        session.commit()
+
+        def progress(done: int) -> None:
+            report("generating candidates", done, len(parents))
+
+        return generate_candidates(
+            session, parents, settings.family, settings.candidates, round_id, progress, judge, settings.limit
+        )
+
+
+def _parents(session: Session, level_id: int, filter_: str) -> Sequence[int]:
+    """Ids of PARENTS that pass the filter, those of earlier rounds by the candidate that they relaxed from.
+
+    Raises FilterError.
+    """
+    rows = session.execute(sa.text(PARENTS), {"level": level_id}).tuples().all()
+    if not filter_:
+        return list(dict.fromkeys(parent for parent, _ in rows))
+    question = ask(session, filter_, session.get_one(Level, level_id).name)
+    found = set(session.scalars(matching(question.filter, set(), Structure.id.expression), question.bound))
+    return list(dict.fromkeys(parent for parent, material in rows if material in found))
 
 
 def _wait(engine: Engine, kinds: Sequence[Kind], title: str, report: Report, alive: Callable[[], None]) -> None:

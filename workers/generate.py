@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.identity.duplicates import DuplicateIndex, Identity
+from registry.crystal import Crystal
+from registry.identity.duplicates import Identity
 from registry.identity.public_id import public_id
 from registry.ingest import NewStructure, crystal_of, derived_source_ids, store, structure_ids
-from registry.models import Duplicate, Funnel, Lineage, Structure
+from registry.models import Funnel, Lineage, Prediction, Structure
 from registry.states import Origin
+from workers.candidates.block import Block, Candidate
 from workers.candidates.funnel import Funnel as Counts
-from workers.candidates.generation import Candidate, Parent, Settings, generate
+from workers.candidates.generation import Parent, Settings, blocks
+from workers.candidates.guard import Ended, Guarded
+from workers.candidates.parents import Described, describe
+from workers.fused import Judge
+from workers.known import KnownCrystals, imported_families, known_compositions
 
-BATCH = 500
-MATCHER_WITHIN = 0.05  # fingerprint distance: the exact matcher is asked about near neighbours only
+BATCH = 512
+PARENT_SECONDS = 30.0
+"""Of CPU for one parent's symmetry, oxidation states and neighbours; most take some milliseconds."""
+
+APPROXIMANT = "ordered_approximant"
+"""The flag of an ordering of the atoms of a disordered crystal that an imported crystal orders too."""
 
 
 @dataclass(frozen=True)
@@ -32,51 +44,161 @@ class Generated:
     counts: Counts
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A candidate on its way in, and what was predicted of it: a row of table prediction but for the structure's id."""
+
+    candidate: Candidate
+    identity: Identity
+    prediction: dict[str, Any] | None
+
+
 def generate_candidates(
     session: Session,
     parents: Sequence[int],
     family: Sequence[str],
     settings: Settings,
     round_id: int,
-    progress: Callable[[int], None] = lambda _count: None,
+    progress: Callable[[int], None] = lambda _parents: None,
+    judge: Judge | None = None,
+    limit: int | None = None,
 ) -> Generated:
     """Write the candidates of `parents` (structure ids) over the elements of `family`.
 
-    Commits batch by batch: no transaction waits while candidates are made, and daemons score while others are proposed.
+    progress: called after each batch with the number of parents done. judge: writes only what it finds promising, with
+    its prediction. limit: at most so many new ones are written.
+    Commits batch by batch, what was counted since the last one with it: no transaction waits while candidates are made
+    or scored, daemons score while others are proposed, and a run that is killed has counted what it has written.
     """
-    counts, index = Counts(), known_crystals(session)
-    new = known = 0
-    for batch in _batches(generate(_parents(session, parents), family, settings, counts), BATCH):
-        fresh = _store_batch(session, batch, index, round_id)
-        queue.ring(session)
-        session.commit()
-        new, known = new + fresh, known + len(batch) - fresh
-        progress(len(batch))
-    counts.reject("already known", known)
-    write_funnel(session, round_id, counts)
+    run = _Run(session, round_id, judge, limit)
+    known = known_compositions(session) if settings.novel_compositions else None
     session.commit()
-    return Generated(new, known, counts)
+    stream = blocks(_parents(session, parents), family, settings, run.counts, known, guarded_describe)
+    rows = ((block, row) for block in stream for row in range(len(block)))
+    while not run.is_full and (batch := list(islice(rows, BATCH))):
+        run.write(batch)
+        progress(sum(run.counts.parents.values()))
+    run.close()
+    return Generated(run.new, run.known, run.counts)
 
 
-def known_crystals(session: Session) -> DuplicateIndex[str]:
-    """Every crystal that was imported or proposed, first of its kind."""
-    index: DuplicateIndex[str] = DuplicateIndex(matcher_within=MATCHER_WITHIN)
-    doubled = select(Duplicate.structure_id)
-    query = select(Structure).where(Structure.origin != Origin.RELAXED, Structure.id.not_in(doubled))
-    for row in session.scalars(query.order_by(Structure.id).execution_options(yield_per=1000)):
-        index.add(row.public_id, crystal_of(row))
-    return index
+def guarded_describe(crystal: Crystal, settings: Settings) -> Described | str:
+    """As `describe`, in a process that may hang or crash."""
+    try:
+        return _guard()(crystal, settings)
+    except Ended as why:
+        return f"failed: {why}"
 
 
-def write_funnel(session: Session, round_id: int, counts: Counts) -> None:
-    """Keep the counts of every rule with the round."""
+@cache
+def _guard() -> Guarded[Described | str]:
+    return Guarded(describe, PARENT_SECONDS)
+
+
+class _Run:
+    """One run of `generate_candidates`."""
+
+    def __init__(self, session: Session, round_id: int, judge: Judge | None, limit: int | None) -> None:
+        self.counts = Counts()
+        self.new = self.known = 0
+        self._session, self._round_id, self._judge, self._limit = session, round_id, judge, limit
+        self._crystals = KnownCrystals()
+        self._counted = Counts()
+
+    @property
+    def is_full(self) -> bool:
+        return self._limit is not None and self.new >= self._limit
+
+    def write(self, batch: Sequence[tuple[Block, int]]) -> None:
+        """Score, look up and store a batch, and commit it."""
+        scored = self._scored(batch)
+        self._crystals.read(self._session, (one.identity.formula for one in scored))
+        self._session.commit()
+        ways = [way for one in scored if (way := self._way(one)) is not None]
+        self._store(ways)
+        queue.ring(self._session)
+        self.close()
+
+    def close(self) -> None:
+        """Commit, with what was counted since the last time."""
+        _write_funnel(self._session, self._round_id, self.counts - self._counted)
+        self._session.commit()
+        self._counted = self.counts.copy()
+
+    def _scored(self, batch: Sequence[tuple[Block, int]]) -> list[Scored]:
+        if self._judge is None:
+            return [_scored(block, row, None) for block, row in batch]
+        crystals = [block.crystal(row) for block, row in batch]
+        predictions = self._judge.promising(crystals, self.counts)
+        return [_scored(*batch[index], prediction) for index, prediction in predictions.items()]
+
+    def _way(self, one: Scored) -> tuple[Scored, str, str | None] | None:
+        """With the public id of the crystal that stands for it and the rule that says so, none where it is new."""
+        twin = self._crystals.find(one.identity)
+        if twin is not None:
+            self.known += 1
+            self.counts.reject("already known")
+            return one, *twin
+        if self.is_full:
+            self.counts.reject("limit")
+            return None
+        name = public_id(one.candidate.crystal)
+        self._crystals.add(name, one.identity)
+        self.new += 1
+        return one, name, None
+
+    def _store(self, ways: Sequence[tuple[Scored, str, str | None]]) -> None:
+        """What is new; and for every candidate its lineage, to the crystal that stands for it."""
+        session = self._session
+        sources = derived_source_ids(session, (one.candidate.parent for one, _, _ in ways))
+        fresh = {name: one for one, name, rule in ways if rule is None}
+        flags = _flags(session, fresh)
+        for found in flags.values():
+            self.counts.flag(found)
+        store(
+            session,
+            [
+                NewStructure(
+                    one.identity, Origin.GENERATED, sources[one.candidate.parent], attributes={"flags": flags[name]}
+                )
+                for name, one in fresh.items()
+            ],
+        )
+        ids = structure_ids(session, {name for _, name, _ in ways})
+        _store_predictions(session, {ids[name]: one.prediction for name, one in fresh.items() if one.prediction})
+        _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)
+
+
+def _scored(block: Block, row: int, prediction: dict[str, Any] | None) -> Scored:
+    candidate = block.candidate(row)
+    return Scored(candidate, Identity(candidate.crystal), prediction)
+
+
+def _flags(session: Session, fresh: dict[str, Scored]) -> dict[str, list[str]]:
+    """Public id -> flags, whether it orders a known disordered crystal among them."""
+    families = {
+        name: [(one.identity.formula, each.label) for each in one.identity.families] for name, one in fresh.items()
+    }
+    known = imported_families(session, {kind for kinds in families.values() for kind in kinds})
+    return {
+        name: [*one.candidate.flags, *([APPROXIMANT] if known.intersection(families[name]) else [])]
+        for name, one in fresh.items()
+    }
+
+
+def _write_funnel(session: Session, round_id: int, counts: Counts) -> None:
+    """Add what was counted to the round's numbers."""
     rows = [
         {"round_id": round_id, "stage": f"generate: {stage}", "rule": rule, "candidates": count}
         for stage, rules in counts.as_dict().items()
-        for rule, count in rules.items()
+        for rule, count in sorted(rules.items())
     ]
     if rows:
-        session.execute(insert(Funnel).on_conflict_do_nothing(), rows)
+        added = insert(Funnel)
+        total = Funnel.candidates + added.excluded.candidates
+        session.execute(
+            added.on_conflict_do_update(index_elements=["round_id", "stage", "rule"], set_={"candidates": total}), rows
+        )
 
 
 def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
@@ -87,34 +209,17 @@ def _parents(session: Session, ids: Sequence[int]) -> Iterator[Parent]:
         yield from chunk
 
 
-def _store_batch(session: Session, batch: Sequence[Candidate], index: DuplicateIndex[str], round_id: int) -> int:
-    """Store what is new; how many that is. Every candidate gets its lineage, to the crystal that stands for it."""
-    sources = derived_source_ids(session, (candidate.parent for candidate in batch))
-    new: list[NewStructure] = []
-    ways: list[tuple[str, str | None]] = []
-    for candidate in batch:
-        identity = Identity(candidate.crystal)
-        twin: tuple[str, str | None] | None = index.find_identity(identity)
-        if twin is None:
-            name = public_id(candidate.crystal)
-            index.add_identity(name, identity)
-            flags = {"flags": list(candidate.flags)}
-            new.append(NewStructure(identity, Origin.GENERATED, sources[candidate.parent], attributes=flags))
-            twin = name, None
-        ways.append(twin)
-    fresh = sum(stored.new for stored in store(session, new))
-    _store_lineage(session, batch, ways, round_id)
-    return fresh
+def _store_predictions(session: Session, rows: dict[int, dict[str, Any]]) -> None:
+    values = [{"structure_id": structure_id, **row} for structure_id, row in rows.items()]
+    if values:
+        session.execute(insert(Prediction).on_conflict_do_nothing(), values)
 
 
-def _store_lineage(
-    session: Session, batch: Sequence[Candidate], ways: Sequence[tuple[str, str | None]], round_id: int
-) -> None:
-    """One row for each way; `rule` is set where it led to a crystal that was there."""
-    ids = structure_ids(session, {name for name, _ in ways})
+def _store_lineage(session: Session, ways: Iterable[tuple[Candidate, int, str | None]], round_id: int) -> None:
+    """One row for each way to a child (its id); `rule` is set where it led to a crystal that was there."""
     rows = [
         {
-            "child_id": ids[name],
+            "child_id": child,
             "parent_id": candidate.parent,
             "operation": candidate.operation,
             "arguments": candidate.arguments,
@@ -122,13 +227,8 @@ def _store_lineage(
             "rule": rule,
             "round_id": round_id,
         }
-        for candidate, (name, rule) in zip(batch, ways, strict=True)
-        if ids[name] != candidate.parent
+        for candidate, child, rule in ways
+        if child != candidate.parent
     ]
     if rows:
         session.execute(insert(Lineage).on_conflict_do_nothing(), rows)
-
-
-def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
-    while batch := list(islice(candidates, size)):
-        yield batch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Engine
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from predictors.errors import BadCheckpoint
+from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.ingest import crystals
@@ -60,34 +61,41 @@ class ScoreDaemon:
                 failure = LabelFailure(ErrorClass.UNSUPPORTED_ELEMENT, predictions.refused[index])
                 yield Failed(claim, failure, _nothing)
             else:
-                yield Done(claim, partial(_write, self._row(claim, predictions, index)))
+                row = prediction_row(claim.target_id, self.stage, predictions, index)
+                yield Done(claim, partial(_write, {"structure_id": claim.subject_id, **row}))
 
     def _ask(self, ensemble: Ensemble, candidates: Sequence[Crystal]) -> Predictions:
         if self.stage is Stage.SINGLE:
             return ensemble.predict(candidates, members=1)
         return ensemble.predict(candidates, volume_scan=True)
 
-    def _row(self, claim: Claim, predictions: Predictions, index: int) -> dict[str, object]:
-        return {
-            "structure_id": claim.subject_id,
-            "model_id": claim.target_id,
-            "stage": self.stage.value,
-            "formation_energy_per_atom": float(predictions.energy[index]),
-            "spread": None if self.stage is Stage.SINGLE else float(predictions.spread[index]),
-            "members": np.asarray(predictions.member_energies[index], dtype=float).tolist(),
-            "volume_factor": float(predictions.volume_factor[index]),
-        }
-
     def _ensemble(self, engine: Engine, model_id: int) -> Ensemble:
         if model_id not in self._ensembles:
-            from predictors.checkpoint import model_from
-            from predictors.cpu import tune_cpu
-
-            tune_cpu(1)
             with Session(engine) as session:
                 files = model_files(session, model_id)
-            self._ensembles[model_id] = model_from(files)
+            self._ensembles[model_id] = ensemble_of(files)
         return self._ensembles[model_id]
+
+
+def ensemble_of(files: ModelFiles) -> Ensemble:
+    """A stored model, ready to predict in this process. Raises BadCheckpoint."""
+    from predictors.checkpoint import model_from
+    from predictors.cpu import tune_cpu
+
+    tune_cpu(1)
+    return model_from(files)
+
+
+def prediction_row(model_id: int, stage: Stage, predictions: Predictions, index: int) -> dict[str, Any]:
+    """The row of table prediction for one of the crystals, but for its structure's id."""
+    return {
+        "model_id": model_id,
+        "stage": stage.value,
+        "formation_energy_per_atom": float(predictions.energy[index]),
+        "spread": None if stage is Stage.SINGLE else float(predictions.spread[index]),
+        "members": np.asarray(predictions.member_energies[index], dtype=float).tolist(),
+        "volume_factor": float(predictions.volume_factor[index]),
+    }
 
 
 def _write(row: dict[str, object], session: Session) -> None:

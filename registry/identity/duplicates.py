@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from registry.crystal import Crystal
 from registry.errors import BadRecord
 from registry.identity.composition import Composition
+from registry.identity.families import Family, families_of
 from registry.identity.fingerprint import Fingerprint, fingerprint_distance, fingerprint_of, sees_whole_cell
 from registry.identity.prototype import SYMPREC, Prototype, prototype_of
 
@@ -52,6 +53,10 @@ class Identity:
             return prototype_of(self.crystal, self.symprec)
         except BadRecord:
             return None
+
+    @cached_property
+    def families(self) -> list[Family]:
+        return families_of(self.crystal)
 
     @cached_property
     def protostructure(self) -> str | None:

@@ -1,6 +1,7 @@
-"""Rules that a candidate must pass, and flags that it carries. Pure predicates; the funnel counts them.
+"""Rules that candidates must pass, many at once, and flags that the survivors carry. Pure; the funnel counts both.
 
-Charge balance is part of the enumeration (substitution.enumerate_mappings); novelty needs the registry.
+Charge balance and electronegativity are rules of the enumeration (proposals.py); whether a crystal is known, or orders
+a known disordered one, only the registry can say (workers/known.py).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.crystal import Crystal
-from workers.candidates.volume import bond_radii
+from registry.crystal import Crystal, Species
+from workers.candidates.volume import bond_radii_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Flag = Literal["radioactive", "scarce", "molecular_fragment"]
 
 RADIOACTIVE = frozenset({43, 61, *range(84, 119)}) - {90, 92}  # Th and U are mined and handled
@@ -23,6 +25,8 @@ SCARCE = frozenset({44, 45, 46, 75, 76, 77, 78, 79})  # the platinum metals, Re 
 MOLECULES = {1: 0.74, 7: 1.10, 8: 1.21, 9: 1.41, 17: 1.99, 35: 2.28, 53: 2.67}  # bond of the diatomic gas, angstrom
 MOLECULE_STRETCH = 1.15  # a pair within this multiple of the gas's bond is a molecule; a peroxide isn't
 REACH = 1.8  # pairs are looked for within this multiple of the cube root of the volume per atom
+AT_ONCE = 1 << 20
+"""Distances that are held together, as 8 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Limits:
 
 
 class Pairs(NamedTuple):
-    """Neighbouring sites of a crystal: first, second (p,) int64 and their distances (p,) float64 in angstrom.
+    """Neighbouring sites of a crystal: first, second (p,) int64, and the distances (p,) of their nearest images in
+    angstrom.
 
     An isotropic strain keeps the pairs, so a parent's serve all candidates made from it.
     """
@@ -48,19 +53,39 @@ class Pairs(NamedTuple):
         return Pairs(self.first, self.second, self.distances * factor)
 
 
+def elements_held(numbers: Species) -> Ints:
+    """(k,) how many elements each of k crystals holds, by the (k, n) atomic numbers of their sites."""
+    ordered = np.sort(numbers, axis=1)
+    return np.asarray(1 + (np.diff(ordered, axis=1) != 0).sum(axis=1), dtype=np.int64)
+
+
+def within_volumes(volumes: Floats, nsites: int, limits: Limits) -> Bools:
+    """(k,) bool, for cells of (k,) cubic angstrom."""
+    per_atom = volumes / nsites
+    return np.asarray((limits.least_volume <= per_atom) & (per_atom <= limits.largest_volume), dtype=bool)
+
+
+def closest_approaches(numbers: Species, pairs: Pairs, lengths: Floats) -> Floats:
+    """(k,) the least ratio of a distance between two atoms to the sum of their bond radii.
+
+    numbers: (k, n) on the sites of one cell, whose pairs are given; lengths: (k,) by what its edges are multiplied.
+    """
+    found = np.empty(len(numbers))
+    step = max(1, AT_ONCE // len(pairs.distances))
+    for start in range(0, len(numbers), step):
+        radii = bond_radii_of(numbers[start : start + step])
+        ratios = pairs.distances / (radii[:, pairs.first] + radii[:, pairs.second])
+        found[start : start + step] = ratios.min(axis=1)
+    return found * lengths
+
+
 def broken_rule(crystal: Crystal, pairs: Pairs, limits: Limits) -> Literal["volume", "overlap"] | None:
-    """The first rule that the crystal breaks."""
-    if not limits.least_volume <= crystal.volume / crystal.nsites <= limits.largest_volume:
+    """The first rule that a single crystal breaks."""
+    if not within_volumes(np.array([crystal.volume]), crystal.nsites, limits)[0]:
         return "volume"
-    if closest_approach(crystal, pairs) < limits.closest:
+    if closest_approaches(crystal.numbers[None, :], pairs, np.ones(1))[0] < limits.closest:
         return "overlap"
     return None
-
-
-def closest_approach(crystal: Crystal, pairs: Pairs) -> float:
-    """The least ratio of a distance between two atoms to the sum of their bond radii."""
-    radii = bond_radii(crystal)
-    return float((pairs.distances / (radii[pairs.first] + radii[pairs.second])).min())
 
 
 def flags(crystal: Crystal, pairs: Pairs) -> tuple[Flag, ...]:
@@ -76,7 +101,7 @@ def flags(crystal: Crystal, pairs: Pairs) -> tuple[Flag, ...]:
 
 
 def neighbour_pairs(crystal: Crystal) -> Pairs:
-    """All pairs within REACH, periodic images included."""
+    """Every two sites (or a site and its own image) within REACH, by their nearest images."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     cutoff = REACH * (crystal.volume / crystal.nsites) ** (1 / 3)
@@ -87,7 +112,16 @@ def neighbour_pairs(crystal: Crystal) -> Pairs:
         i, j, images, distances = find_points_in_spheres(cart, cart, r=cutoff, pbc=periodic, lattice=lattice, tol=1e-8)
         apart = (i != j) | images.any(axis=1)
         cutoff *= 1.5
-    return Pairs(i[apart], j[apart], distances[apart])
+    return _nearest(Pairs(i[apart], j[apart], distances[apart]), crystal.nsites)
+
+
+def _nearest(pairs: Pairs, nsites: int) -> Pairs:
+    """One image of each pair, the nearest, and each pair once."""
+    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
+    order = np.lexsort((pairs.distances, low * nsites + high))
+    _, first = np.unique((low * nsites + high)[order], return_index=True)
+    kept = order[first]
+    return Pairs(low[kept], high[kept], pairs.distances[kept])
 
 
 def _holds_molecule(crystal: Crystal, pairs: Pairs) -> bool:
