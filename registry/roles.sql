@@ -68,6 +68,7 @@ BEGIN
             EXECUTE format('ALTER TABLE %s OWNER TO lode_owner', name);
         END LOOP;
         ALTER FUNCTION note_unplaced() OWNER TO lode_owner;
+        ALTER FUNCTION analytics.ancestors(text) OWNER TO lode_owner;
         ALTER DEFAULT PRIVILEGES FOR ROLE lode_owner IN SCHEMA public, analytics
             GRANT SELECT ON TABLES TO lode_worker, lode_reader;
     EXCEPTION WHEN insufficient_privilege OR unique_violation THEN
@@ -86,6 +87,7 @@ BEGIN
     END LOOP;
     GRANT UPDATE (valid_to) ON public.hull_state TO lode_worker;
     GRANT UPDATE (finished_at) ON public.round TO lode_worker;
+    GRANT UPDATE (candidates) ON public.funnel TO lode_worker;
     GRANT UPDATE (promoted) ON public.model TO lode_worker;
     GRANT UPDATE (beat_at, stopped_at) ON public.worker TO lode_worker;
     GRANT UPDATE (state, token, worker_id, lease_until, attempts, run_after, error_class, error)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.errors import LodeError
+from registry.errors import LodeError, NotFound
 from registry.models import Campaign, Level, Round, Structure
 from registry.query.materials import ask
 from registry.query.sql import matching
@@ -117,11 +117,15 @@ def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: R
 
 
 def _check(engine: Engine, level_id: int, settings: CampaignSettings) -> None:
-    """Whether it can work at all, before a round is opened."""
+    """Whether it can work at all, before a round is opened. Raises FilterError, NotFound."""
     with Session(engine) as session:
-        ask(session, settings.parents, session.get_one(Level, level_id).name)
         if settings.fused:
             promoted_model(session, level_id)
+        if not _parents(session, level_id, settings.parents):
+            what = (
+                "no crystal passes the filter of parents" if settings.parents else "there is no crystal to start from"
+            )
+            raise NotFound(f"{what}: import some (`lode import --prototypes`)")
 
 
 def _label_in_batches(

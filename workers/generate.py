@@ -42,6 +42,7 @@ class Generated:
     new: int
     known: int
     counts: Counts
+    round_id: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def generate_candidates(
         run.write(batch)
         progress(sum(run.counts.parents.values()))
     run.close()
-    return Generated(run.new, run.known, run.counts)
+    return Generated(run.new, run.known, run.counts, round_id)
 
 
 def guarded_describe(crystal: Crystal, settings: Settings) -> Described | str:

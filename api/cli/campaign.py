@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,37 +54,53 @@ def campaign() -> None:
     "--batches", default=6, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
 )
 @click.option("--simple-anions", is_flag=True, help="Elements of groups 15 to 17 only as anions.")
+@click.option("--fused", is_flag=True, help="Score while generating, and write only what is predicted to be promising.")
 @click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(0), help="Local daemons."
 )
 @as_json
 def run(
-    name: str, family: str, level: str, labels: int, batches: int, simple_anions: bool, workers: int, as_json: bool
+    name: str,
+    family: str,
+    level: str,
+    labels: int,
+    batches: int,
+    simple_anions: bool,
+    fused: bool,
+    workers: int,
+    as_json: bool,
 ) -> None:
     """Run one round of campaign NAME: candidates, scores, selection, labels, hull."""
     from api.cli.work import parse_family
     from workers.campaign import CampaignSettings
     from workers.candidates.generation import Settings
+    from workers.fused import Fused
 
     candidates = Settings(simple_anions=simple_anions)
-    settings = CampaignSettings(name, parse_family(family), labels=labels, batches=batches, candidates=candidates)
+    settings = CampaignSettings(
+        name,
+        parse_family(family),
+        labels=labels,
+        batches=batches,
+        candidates=candidates,
+        fused=Fused() if fused else None,
+    )
     outcome = run_with_daemons(settings, level, workers)
-    rows = round_rows(outcome.round_id)
-    print_json({"round": outcome.round_id, "data": rows}) if as_json else print_rows(rows)
+    _print_round(outcome.round_id, as_json)
 
 
 @campaign.command()
 @click.argument("name", required=False)
 @as_json
 def report(name: str | None, as_json: bool) -> None:
-    """What the last round of a campaign labelled, lowest above the hull first."""
+    """What the last round of a campaign labelled, lowest above the hull first, and what its rules dropped."""
     from sqlalchemy.orm import Session
 
     from workers.validate import last_round
 
     with Session(open_registry()) as session:
-        rows = round_rows(last_round(session, name))
-    print_json({"data": rows}) if as_json else print_rows(rows)
+        round_id = last_round(session, name)
+    _print_round(round_id, as_json)
 
 
 @campaign.command("list")
@@ -146,6 +163,38 @@ def round_rows(round_id: int) -> list[dict[str, Any]]:
 
     with open_registry().connect() as connection:
         return [dict(row) for row in connection.execute(sa.text(REPORT), {"round": round_id}).mappings()]
+
+
+def round_funnel(round_id: int) -> dict[str, dict[str, int]]:
+    """Stage ("generate: rejected") -> rule -> number of candidates of a round, the largest first."""
+    import sqlalchemy as sa
+
+    query = sa.text("SELECT stage, rule, candidates FROM funnel WHERE round_id = :round ORDER BY candidates DESC, rule")
+    found: dict[str, dict[str, int]] = {}
+    with open_registry().connect() as connection:
+        for stage, rule, candidates in connection.execute(query, {"round": round_id}).tuples():
+            found.setdefault(stage, {})[rule] = candidates
+    return found
+
+
+def print_funnel(funnel: Mapping[str, Mapping[str, int]]) -> None:
+    """A table of what each rule of each stage counted."""
+    rows = [
+        {"stage": stage, "rule": rule, "candidates": f"{count:,}"}
+        for stage, rules in funnel.items()
+        for rule, count in rules.items()
+    ]
+    if rows:
+        print_table(rows, ["stage", "rule", "candidates"], "What became of parents and candidates")
+
+
+def _print_round(round_id: int, as_json: bool) -> None:
+    rows, funnel = round_rows(round_id), round_funnel(round_id)
+    if as_json:
+        print_json({"round": round_id, "data": rows, "funnel": funnel})
+        return
+    print_rows(rows)
+    print_funnel(funnel)
 
 
 def print_rows(rows: list[dict[str, Any]], most: int = 40) -> None:

@@ -1,4 +1,4 @@
-"""lode generate | score | label | place | worker run | work list | work retry."""
+"""lode score | label | place | worker run | work list | work retry."""
 
 from __future__ import annotations
 
@@ -9,38 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.database import DEFAULT_LEVEL
 from api.cli.output import Advance, as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from workers.loop import Daemon, Outcome
 
 KINDS = ("score", "refine", "label", "place")
-
-
-@click.command()
-@click.option("--family", required=True, help="Elements of the candidates: Li,Na,O,...")
-@click.option("--campaign", "name", default="by-hand", show_default=True)
-@click.option("--level", default=DEFAULT_LEVEL, show_default=True)
-@click.option("--max-sites", default=14, show_default=True, help="Sites of the parent's primitive cell.")
-@as_json
-def generate(family: str, name: str, level: str, max_sites: int, as_json: bool) -> None:
-    """Propose candidates by ionic and partial substitution from the imported crystals."""
-    from sqlalchemy.orm import Session
-
-    from api.cli.database import open_registry
-    from registry.hull.level_rows import level_id
-    from workers.campaign import CampaignSettings, propose
-    from workers.candidates.generation import Settings
-
-    settings = CampaignSettings(name, parse_family(family), candidates=Settings(max_sites=max_sites))
-    engine = open_registry()
-    with Session(engine) as session:
-        level_row = level_id(session, level)
-    with progress() as advance:
-        found = propose(engine, level_row, settings, advance)
-    counts = {"new": found.new, "known": found.known, **found.counts.as_dict()}
-    print_json(counts) if as_json else click.echo(f"{found.new} new candidates, {found.known} were known already")
 
 
 def parse_family(text: str) -> tuple[str, ...]:

@@ -815,6 +815,7 @@ def upgrade() -> None:
     op.execute("CREATE SCHEMA analytics")
     for view in ANALYTICS:
         op.execute(_text("analytics", f"{view}.sql"))
+    op.execute(_text("analytics", "ancestors.sql"))
     op.execute(_text("roles.sql"))
 
 
@@ -823,6 +824,7 @@ def _text(*path: str) -> str:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION analytics.ancestors")
     for view in reversed(ANALYTICS):
         op.execute(f"DROP VIEW analytics.{view}")
     op.execute("DROP SCHEMA analytics")

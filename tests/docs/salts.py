@@ -82,6 +82,8 @@ def _first_round(told: Salts, turn: models.Round) -> None:
     picks = {"KCl": -0.3, "NaCl": -0.8, "Na3Cl": 0.2, "NaCl3": 0.3, "NaCl2": 0.1, "K3Cl": 0.0}
     for rank, (formula, energy) in enumerate(picks.items(), 1):
         told.pick(formula, formula, turn, rank, energy - PREDICTED_TOO_LOW_BY)
+    for formula in ("KCl", "NaCl"):
+        make.lineage(told.session, told.rows[formula], told.rows["rock salt"]).round_id = turn.id
     told.label("KCl", -0.3, label=ROCK_SALT)
     told.label("NaCl", -0.8, label=CSCL)
     told.label("Na3Cl", 0.2)
@@ -94,6 +96,8 @@ def _first_round(told: Salts, turn: models.Round) -> None:
 
 def _second_round(told: Salts, turn: models.Round) -> None:
     told.pick("KCl again", "KCl", turn, 1, -0.4 - PREDICTED_TOO_LOW_BY)
+    relaxed = told.session.get_one(models.Structure, told.labels["NaCl"].final_structure_id)
+    make.lineage(told.session, told.rows["KCl again"], relaxed).round_id = turn.id
     told.label("KCl again", -0.4, version="2", label=ZINC_BLENDE)
     told.pick("NaCl again", "NaCl", turn, 2, -0.8 - PREDICTED_TOO_LOW_BY)
     told.label("NaCl again", -0.8 - 1e-6, version="2", label=CSCL)  # lower by noise: the same crystal

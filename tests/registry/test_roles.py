@@ -29,6 +29,7 @@ TABLES = sorted(Base.metadata.tables)
 CHANGED = {
     "hull_state": {"valid_to"},
     "round": {"finished_at"},
+    "funnel": {"candidates"},
     "model": {"promoted"},
     "worker": {"beat_at", "stopped_at"},
     "work": {"state", "token", "worker_id", "lease_until", "attempts", "run_after", "error_class", "error"},

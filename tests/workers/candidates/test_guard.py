@@ -1,0 +1,36 @@
+"""Calls that hang or crash, in real processes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from workers.candidates.guard import Ended, Guarded
+
+
+def asked(what: str) -> str:
+    if what == "hang":
+        while True:
+            time.process_time()
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return f"{what} done"
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded[str]]:
+    guard = Guarded(asked, seconds=0.3)
+    yield guard
+    guard.close()
+
+
+def test_what_hangs_or_crashes_ends_and_the_next_call_is_answered(guarded: Guarded[str]) -> None:
+    assert guarded("one") == "one done"
+    with pytest.raises(Ended, match="took too long"):
+        guarded("hang")
+    assert guarded("two") == "two done"
+    with pytest.raises(Ended, match=r"crashed \(-11\)"):
+        guarded("crash")
+    assert guarded("three") == "three done"
