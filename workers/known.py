@@ -42,6 +42,9 @@ class KnownCrystals:
         self._remembered = remembered
         self._indexes: OrderedDict[str, DuplicateIndex[str]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return sum(map(len, self._indexes.values()))
+
     def read(self, session: Session, formulas: Iterable[str]) -> None:
         """Have those of these formulas at hand, and forget others where they become too many."""
         wanted = list(dict.fromkeys(formulas))
@@ -61,7 +64,7 @@ class KnownCrystals:
         self._indexes[identity.formula].add_identity(public_id, identity)
 
     def _forget(self, needed: int) -> None:
-        total = sum(map(len, self._indexes.values()))
+        total = len(self)
         while total > self._remembered and len(self._indexes) > needed:
             _, dropped = self._indexes.popitem(last=False)
             total -= len(dropped)

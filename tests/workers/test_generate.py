@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import numpy as np
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
 from registry.ingest import NewStructure, crystal_of, source_id, store
-from registry.models import Composition, Funnel, Lineage, Source, Structure
+from registry.models import Composition, FamilyMember, Funnel, Lineage, Source, Structure
 from registry.states import Operation, Origin
 from registry.terms import OWN
 from tests import factories as make
+from tests.registry.identity.test_families import layered_rock_salt, tetragonal_rock_salt
 from workers.candidates.generation import Settings
+from workers.candidates.guard import Guarded
+from workers.candidates.parents import Described, describe
 from workers.generate import Generated, generate_candidates
+from workers.known import KnownCrystals
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
 SETTINGS = Settings(partial=False)
@@ -120,6 +127,82 @@ def test_what_became_of_all_is_counted(session: Session, parents: list[int], tur
     rows = session.scalars(select(Funnel).where(Funnel.round_id == turn)).all()
     assert {row.stage.split(":")[0] for row in rows} == {"generate"}
     assert sum(row.candidates for row in rows if row.rule == "already known") == found.known
+
+
+def test_counts_of_a_second_run_are_added(session: Session, parents: list[int], turn: int):
+    first = run(session, parents, turn)
+    again = run(session, parents, turn)
+    kept = select(Funnel.candidates).where(Funnel.round_id == turn, Funnel.stage == "generate: kept")
+    assert sum(session.scalars(kept)) == first.counts.kept.total() + again.counts.kept.total()
+
+
+def test_flags_are_kept_and_counted(session: Session, turn: int):
+    metal = NewStructure(
+        Identity(Crystal(np.eye(3) * 4.2, [11, 11], [[0] * 3, [0.5] * 3])), Origin.IMPORTED, source_id(session, OWN)
+    )
+    found = run(session, [store(session, [metal])[0].id], turn, "Fr", "Pt")
+    flags = [row.attributes["flags"] for row in session.scalars(select(Structure)) if row.origin == Origin.GENERATED]
+    assert sorted(flags) == [["radioactive", "guessed_volume"], ["scarce"]]
+    counted = select(Funnel.rule, Funnel.candidates).where(Funnel.stage == "generate: flagged")
+    assert dict(session.execute(counted).tuples().all()) == dict(found.counts.flagged)
+
+
+def test_an_ordering_of_a_known_disordered_crystal_is_flagged(session: Session, turn: int):
+    """LiFeO2 as alpha-NaFeO2 orders the rock salt (Li,Fe)O, and so does the imported gamma-LiFeO2."""
+    parent, known = (
+        NewStructure(Identity(one), Origin.IMPORTED, source_id(session, OWN))
+        for one in (layered_rock_salt("Co"), tetragonal_rock_salt("Fe"))
+    )
+    (layered,) = store(session, [parent])
+    found = run(session, [layered.id], turn, "Li", "Fe", "O")
+    assert found.new > 0
+    assert found.counts.flagged["ordered_approximant"] == 0
+    session.execute(delete(Lineage))
+    session.execute(delete(FamilyMember))
+    session.execute(delete(Structure).where(Structure.origin == Origin.GENERATED))
+    store(session, [known])
+    again = run(session, [layered.id], turn, "Li", "Fe", "O")
+    assert again.counts.flagged["ordered_approximant"] > 0
+    row = session.get_one(Structure, ways(session, "LiFeO2")[0].child_id)
+    assert "ordered_approximant" in row.attributes["flags"]
+
+
+def test_only_new_compositions_when_asked(session: Session, parents: list[int], turn: int):
+    found = run(session, parents, turn, settings=Settings(partial=False, novel_compositions=True))
+    assert not {"NaCl", "KCl"} & set(formulas(session))
+    assert found.counts.rejected["known_composition"] > 0
+    assert set(formulas(session)) == {"NaBr", "KBr"}
+
+
+def test_a_limit_ends_the_run_with_exactly_so_many(session: Session, parents: list[int], turn: int):
+    found = generate_candidates(session, parents, ("Na", "K", "Cl", "Br"), SETTINGS, turn, limit=1)
+    assert found.new == len(formulas(session)) == 1
+    assert found.counts.rejected["limit"] > 0
+
+
+def hang_over_sodium(crystal: Crystal, settings: Settings) -> Described | str:
+    while 11 in crystal.amounts:
+        time.process_time()
+    return describe(crystal, settings)
+
+
+def test_a_parent_that_hangs_is_counted_and_the_next_is_used(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    with contextlib.closing(Guarded(hang_over_sodium, 2.0)) as guard:
+        monkeypatch.setattr("workers.generate._guard", lambda: guard)
+        found = run(session, parents, turn)
+    assert found.counts.parents == {"failed: took too long": 1, "used: bond_valence": 1}
+    assert found.new > 0
+
+
+def test_what_is_remembered_of_known_crystals_is_bounded(session: Session, parents: list[int]):
+    crystals = KnownCrystals(remembered=1)
+    for formula, cation in (("NaCl", 11), ("KCl", 19), ("NaCl", 11)):
+        crystals.read(session, [formula])
+        one = Identity(Crystal(FCC * 3, [cation, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+        assert crystals.find(one) is not None
+        assert len(crystals) == 1
 
 
 def test_partial_substitution_keeps_the_family(session: Session, parents: list[int], turn: int):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -85,7 +87,7 @@ def test_only_circles_have_no_beginning(session: Session) -> None:
 
 def test_many_generations_are_one_statement(session: Session) -> None:
     chain = [make.structure(session, "NaCl"), *(proposed(session, "KCl") for _ in range(120))]
-    for parent, child in zip(chain, chain[1:], strict=False):
+    for parent, child in pairwise(chain):
         step(session, child, parent, 1.0)
     rows = session.execute(text("SELECT * FROM analytics.ancestors(:one)"), {"one": chain[-1].public_id}).all()
     assert len(rows) == 120

@@ -1,4 +1,6 @@
+import hashlib
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -7,8 +9,13 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from registry.crystal import Crystal
+from registry.importers.prototypes import read_prototypes
+from registry.importers.record import ImportedRecord
 from workers.candidates.funnel import Funnel
 from workers.candidates.generation import Candidate, Parent, Settings, generate
+from workers.candidates.oxidation import Ion
+from workers.candidates.substitution import family_ions, slot
+from workers.candidates.table import substitution_table
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 HALF = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -106,9 +113,93 @@ def test_the_most_per_parent_is_kept_and_the_rest_counted() -> None:
     assert funnel.rejected["per_parent"] > 0
 
 
+def test_what_can_not_be_described_is_counted_with_its_reason() -> None:
+    funnel = Funnel()
+    large = Crystal(np.eye(3) * 20, np.full(216, 11, np.int16), np.random.default_rng(0).random((216, 3)))
+    flat = Crystal(np.zeros((3, 3)), np.array([11], np.int16), np.zeros((1, 3)))
+    unknown = Crystal(np.eye(3) * 4, np.array([2, 86], np.int16), HALF)  # helium and radon: no states
+    parents = [Parent(i, crystal) for i, crystal in enumerate([large, flat, unknown, HALITE])]
+    assert list(generate(parents, ("K", "Cl"), Settings(largest_cell=200), funnel))
+    assert funnel.parents["too_large"] == 1
+    assert funnel.parents["no_symmetry"] == 1
+    assert funnel.parents["no_oxidation_states"] == 1
+    assert sum(funnel.parents.values()) == len(parents)
+
+
+def test_a_fault_of_a_library_is_counted_and_the_next_parent_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of nowhere")
+
+    funnel = Funnel()
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.candidates.parents.oxidation_states", fails)
+        assert not list(generate([Parent(0, HALITE)], ("K", "Cl"), funnel=funnel))
+    assert funnel.parents == {"failed: RuntimeError": 1}
+
+
+def test_unbalanced_charges_are_counted() -> None:
+    funnel, family = Funnel(), ("Na", "Mg", "Cl", "O")
+    found = [formula(c) for c in generate([Parent(0, HALITE)], family, Settings(partial=False), funnel)]
+    table = substitution_table()
+    ions = family_ions(table, family)
+    cations, anions = (slot(table, ion, 1, ions, kin=ion.number).ions for ion in (Ion(11, 1), Ion(17, -1)))
+    pairs = [(one, other) for one, other in product(cations, anions) if one.number != other.number]
+    unbalanced = [(one, other) for one, other in pairs if one.charge + other.charge]
+    assert found == ["MgO"]
+    assert funnel.rejected["charge"] == len(unbalanced) > 0
+
+
+def test_at_most_so_many_ions_are_replaced() -> None:
+    found = list(generate([Parent(0, SPINEL)], ELEMENTS, Settings(most_replaced=1, antitypes=False)))
+    changed = [len(c.arguments["mapping"]) + ("sites" in c.arguments) for c in found]  # type: ignore[arg-type]
+    assert set(changed) == {1}
+    more = list(generate([Parent(0, SPINEL)], ELEMENTS, Settings(most_replaced=2, antitypes=False)))
+    assert len(more) > len(found)
+
+
+def test_partial_substitutions_need_not_balance() -> None:
+    def partial(settings: Settings) -> set[str]:
+        return {
+            formula(c) for c in generate([Parent(0, SPINEL)], ("Mg", "Al", "Ca", "O"), settings)
+            if c.operation == "partial_substitution"
+        }  # fmt: skip
+
+    free = partial(Settings(balanced_partial=False))
+    assert "Mg3Al(AlO4)2" not in partial(Settings())
+    assert partial(Settings()) < free
+
+
+def test_operations_can_be_left_out() -> None:
+    def operations(which: Settings) -> set[str]:
+        return {c.operation for c in generate([Parent(0, SPINEL)], ELEMENTS, which)}
+
+    assert operations(Settings(partial=False)) == {"ionic_substitution"}
+    assert operations(Settings(substitution=False)) == {"partial_substitution"}
+
+
+DIGEST = "e1e0869b3464572da4b877656da26ad88ecbf21d175e28c811d42cc75db880aa"
+
+
+def test_the_default_settings_propose_what_they_always_did() -> None:
+    """Candidates and their order, of the small prototypes over five elements, since before there were blocks."""
+    shipped = [one.crystal for one in read_prototypes() if isinstance(one, ImportedRecord)]
+    parents = [Parent(i, crystal) for i, crystal in enumerate(shipped) if crystal.nsites <= 6]
+    lines = [
+        f"{c.parent} {c.operation} {c.rank} {c.crystal.numbers.tolist()} {c.probability:.9e} {c.crystal.volume:.4f}"
+        f" {c.flags} {json.dumps(c.arguments, sort_keys=True)}"
+        for c in generate(parents, ("Li", "Mg", "Al", "O", "F"))
+    ]
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == DIGEST
+
+
 def test_funnels_add_up() -> None:
     first, second = Funnel(), Funnel()
     first.reject("overlap", 2)
     second.reject("overlap")
     second.reject("volume", 0)
     assert (first + second).as_dict()["rejected"] == {"overlap": 3}
+    before = first.copy()
+    first.reject("volume")
+    first.flag(["scarce", "radioactive"])
+    since = (first - before).as_dict()
+    assert since == {"parents": {}, "kept": {}, "rejected": {"volume": 1}, "flagged": {"scarce": 1, "radioactive": 1}}
