@@ -62,16 +62,13 @@ class Recipe:
     @cached_property
     def filled(self) -> Species:
         """(r, s) int16, the atomic number that each filling puts into each slot."""
-        columns = zip(self.mappings.slots, self.mappings.choices.T, strict=True)
-        return np.stack([slot.numbers[choice] for slot, choice in columns], axis=1).astype(np.int16)
+        return filled_numbers(self.mappings).astype(np.int16)
 
     @cached_property
     def patterns(self) -> Ints:
         """(r, 2 s): the charge of the ion in each slot, and the number of its sites."""
-        columns = zip(self.mappings.slots, self.mappings.choices.T, strict=True)
-        charges = [np.array([ion.charge for ion in slot.ions], np.int64)[choice] for slot, choice in columns]
         sizes = np.array([slot.amount for slot in self.mappings.slots], dtype=np.int64)
-        return np.column_stack([*charges, np.tile(sizes, (len(self.mappings), 1))])
+        return np.column_stack([filled_charges(self.mappings), np.tile(sizes, (len(self.mappings), 1))])
 
     def numbers(self, layouts: Ints, rows: Ints) -> Species:
         """(k, n) int16 for k pairs of a layout and a filling."""
@@ -93,6 +90,19 @@ class Recipe:
             "replaced_by": str(pairs[0][1]),
             "kept_as": str(pairs[1][1]),
         }
+
+
+def filled_numbers(mappings: Mappings) -> Ints:
+    """(r, s) the atomic number that each filling puts into each slot."""
+    columns = zip(mappings.slots, mappings.choices.T, strict=True)
+    return np.stack([slot.numbers[choice] for slot, choice in columns], axis=1)
+
+
+def filled_charges(mappings: Mappings) -> Ints:
+    """(r, s) the charges of the ions that each filling puts into the slots."""
+    columns = zip(mappings.slots, mappings.choices.T, strict=True)
+    charges = [np.array([ion.charge for ion in slot.ions], dtype=np.int64)[choice] for slot, choice in columns]
+    return np.stack(charges, axis=1)
 
 
 def _renamed(pairs: list[tuple[Ion, Ion]]) -> dict[str, object]:

@@ -1,19 +1,21 @@
 """Rules that candidates must pass, many at once, and flags that the survivors carry. Pure; the funnel counts both.
 
-Charge balance and electronegativity are rules of the enumeration (proposals.py); whether a crystal is known, or orders
-a known disordered one, only the registry can say (workers/known.py).
+What is asked of ions comes first (proposals.py), what is asked of crystals afterwards (generation.py); whether one is
+known, or orders a known disordered one, only the registry can say (workers/known.py).
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.crystal import Crystal, Species
-from workers.candidates.volume import bond_radii_of
+from workers.candidates.volume import HEAVIEST, bond_radii_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,6 +59,41 @@ def elements_held(numbers: Species) -> Ints:
     """(k,) how many elements each of k crystals holds, by the (k, n) atomic numbers of their sites."""
     ordered = np.sort(numbers, axis=1)
     return np.asarray(1 + (np.diff(ordered, axis=1) != 0).sum(axis=1), dtype=np.int64)
+
+
+def cations_less_electronegative(numbers: Ints, charges: Ints) -> Bools:
+    """(r,) bool: every cation's Pauling electronegativity lies below every anion's (the test of SMACT).
+
+    numbers, charges: (r, s) of the ions of r compounds.
+    """
+    paulings = _columns().paulings[numbers]
+    cations = np.fmax.reduce(np.where(charges > 0, paulings, -np.inf), axis=1, initial=-np.inf)
+    anions = np.fmin.reduce(np.where(charges < 0, paulings, np.inf), axis=1, initial=np.inf)
+    return np.asarray(cations < anions, dtype=bool)
+
+
+def anion_formers_reduced(numbers: Ints, charges: Ints) -> Bools:
+    """(r,) bool: no ion of groups 15 to 17 is a cation (no sulfates, phosphates, chlorates)."""
+    groups = _columns().groups[numbers]
+    return np.asarray(~((groups >= 15) & (groups <= 17) & (charges > 0)).any(axis=1), dtype=bool)
+
+
+class _Columns(NamedTuple):
+    """By atomic number, (119,): electronegativities, nan where unknown, and groups of the periodic table."""
+
+    paulings: Floats
+    groups: Ints
+
+
+@lru_cache(maxsize=1)
+def _columns() -> _Columns:
+    from pymatgen.core import Element
+
+    elements = [Element.from_Z(number) for number in range(1, HEAVIEST + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of each element without an electronegativity
+        paulings = [float(element.X) for element in elements]
+    return _Columns(np.array([np.nan, *paulings]), np.array([0, *(int(element.group) for element in elements)]))
 
 
 def within_volumes(volumes: Floats, nsites: int, limits: Limits) -> Bools:

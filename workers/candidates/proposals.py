@@ -8,7 +8,8 @@ from itertools import groupby
 
 import numpy as np
 
-from workers.candidates.block import Block, Layouts, Operation, Recipe, Source
+from workers.candidates.block import Block, Layouts, Operation, Recipe, Source, filled_charges, filled_numbers
+from workers.candidates.filters import anion_formers_reduced, cations_less_electronegative
 from workers.candidates.funnel import Funnel
 from workers.candidates.neutral import neutral_slot
 from workers.candidates.oxidation import Ion
@@ -21,8 +22,6 @@ from workers.candidates.substitution import (
     Floats,
     Mappings,
     Slot,
-    anion_formers_reduced,
-    cations_less_electronegative,
     enumerate_mappings,
     replaces_something,
     slot,
@@ -127,11 +126,12 @@ def _acceptable(slots: Sequence[Slot], context: Context, threshold: float, *, ba
         mappings = _counted(mappings, _balanced(mappings), "charge", layouts, context.funnel)
     if not any(one.charges.any() for one in slots):
         return mappings
-    ordered = cations_less_electronegative(mappings)
+    ordered = cations_less_electronegative(filled_numbers(mappings), filled_charges(mappings))
     mappings = _counted(mappings, ordered, "electronegativity", layouts, context.funnel)
     if not settings.simple_anions:
         return mappings
-    return _counted(mappings, anion_formers_reduced(mappings), "oxidised_anion_former", layouts, context.funnel)
+    reduced = anion_formers_reduced(filled_numbers(mappings), filled_charges(mappings))
+    return _counted(mappings, reduced, "oxidised_anion_former", layouts, context.funnel)
 
 
 def _likely(slots: Sequence[Slot], threshold: float) -> Mappings:
@@ -152,10 +152,8 @@ def _changes(mappings: Mappings, most: int | None) -> Bools:
 
 def _balanced(mappings: Mappings) -> Bools:
     """(k,) bool: the charges add up to zero."""
-    charge = np.zeros(len(mappings), dtype=np.int64)
-    for column, one in zip(mappings.choices.T, mappings.slots, strict=True):
-        charge += one.charges[column]
-    return np.asarray(charge == 0, dtype=bool)
+    amounts = np.array([one.amount for one in mappings.slots], dtype=np.int64)
+    return np.asarray(filled_charges(mappings) @ amounts == 0, dtype=bool)
 
 
 def _counted(mappings: Mappings, kept: Bools, rule: str, layouts: int, funnel: Funnel) -> Mappings:
