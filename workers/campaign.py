@@ -51,6 +51,7 @@ class CampaignSettings:
     refine: how many candidates the whole ensemble looks at. reference_sites: known crystals of larger cells are not
     labelled as competing phases. parents: a filter that crystals must pass to become parents (registry/query). fused:
     candidates are scored while they are made, and only the promising ones are written; limit: at most so many new ones.
+    part: (i, n), the i-th of n parts of the parents, for n machines that share the work.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CampaignSettings:
     parents: str = ""
     fused: Fused | None = None
     limit: int | None = None
+    part: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def _label_in_batches(
 
 def _generate(engine: Engine, round_id: int, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
     with Session(engine) as session:
-        parents = _parents(session, level_id, settings.parents)
+        number, parts = settings.part
+        parents = _parents(session, level_id, settings.parents)[number - 1 :: parts]
         judge = Judge.of(session, level_id, settings.fused) if settings.fused else None
         session.commit()
 

@@ -52,6 +52,7 @@ ELECTRONVOLTS = click.FloatRange(-10, 10)
 @click.option(
     "--novel-compositions", is_flag=True, default=None, help="Only compositions that no imported crystal has."
 )
+@click.option("--part", default="1/1", show_default=True, help="I/N: the I-th of N parts of the parents.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many new candidates.")
 @click.option("--fused", is_flag=True, help="Score while generating, and write only what is predicted to be promising.")
 @click.option(
@@ -66,6 +67,7 @@ def generate(
     parents: str,
     operations: tuple[str, ...],
     paper: bool,
+    part: str,
     limit: int | None,
     fused: bool,
     within: float,
@@ -88,6 +90,7 @@ def generate(
         parents=parents,
         fused=Fused(within, margin) if fused else None,
         limit=limit,
+        part=_part(part),
     )
     engine = open_registry()
     with Session(engine) as session:
@@ -95,6 +98,13 @@ def generate(
     with progress() as advance:
         found = propose(engine, at, settings, advance)
     _print(found, as_json)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise click.BadParameter(f"'{text}' is no part: write 3/8 for the third of eight", param_hint="--part")
+    return int(number), int(parts)
 
 
 def _settings(operations: tuple[str, ...], paper: bool, asked: dict[str, Any]) -> Settings:

@@ -63,7 +63,7 @@ class Selection(Base):
 
 
 class Funnel(Base):
-    """How many candidates a rule dropped in a round (rule 'kept': how many passed)."""
+    """What became of the parents and candidates of a round: how many a stage kept, a rule dropped, a flag marked."""
 
     __tablename__ = "funnel"
 

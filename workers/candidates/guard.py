@@ -35,7 +35,7 @@ class Guarded(Generic[Result]):
     _pipe: Connection | None = field(default=None, init=False)
 
     def __call__(self, *arguments: object) -> Result:
-        """Raises Ended."""
+        """Raises Ended; EOFError where no process can be started from here (a script that is read from a pipe)."""
         pipe = self._pipe or self._start()
         try:
             pipe.send(arguments)
@@ -57,6 +57,7 @@ class Guarded(Generic[Result]):
         self._process = context.Process(target=_serve, args=(theirs, self.function, self.seconds), daemon=True)
         self._process.start()
         theirs.close()
+        self._pipe.recv()  # EOFError: it can't be started at all, which is no call's fault
         return self._pipe
 
     def _why(self) -> str:
@@ -72,6 +73,7 @@ def _serve(pipe: Connection, function: Callable[..., Any], seconds: float) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
+    pipe.send("ready")
     while True:
         try:
             arguments = pipe.recv()

@@ -64,6 +64,8 @@ def test_options_reach_the_round(lode: Any):
     assert found["new"] == 1
     assert found["rejected"]["limit"] > 0
     assert "new candidates" in lode("generate", "--family", "K,Rb,Br,I").output
+    parts = [read(lode("generate", "--family", "Na,Cl,Mg,O", "--part", part, "--json")) for part in ("1/2", "2/2")]
+    assert [sum(one["parents"].values()) for one in parts] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,9 @@ def test_what_can_not_be_done_is_said_in_one_line(lode: Any, options: tuple[str,
     assert said in str(result.exception) + result.output
 
 
-@pytest.mark.parametrize("option", [("--threshold", "0"), ("--threshold", "2"), ("--limit", "0"), ("--operation", "x")])
+@pytest.mark.parametrize(
+    "option", [("--threshold", "0"), ("--threshold", "2"), ("--limit", "0"), ("--operation", "x"), ("--part", "3/2")]
+)
 def test_numbers_out_of_range_are_wrong_calls(lode: Any, option: tuple[str, str]):
     assert lode("generate", "--family", "Na,Cl", *option).exit_code == 2
 
