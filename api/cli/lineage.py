@@ -74,7 +74,8 @@ def _done(arguments: Row) -> str:
     changes = [f"{one} -> {other}" for one, other in dict(arguments.get("mapping") or {}).items()]
     if "replaced_by" in arguments:
         part = f"{len(arguments['sites'])} of {arguments['of']} {arguments['ion']} -> {arguments['replaced_by']}"
-        changes = [part, *changes]
+        rest = [] if arguments["kept_as"] == arguments["ion"] else [f"the others -> {arguments['kept_as']}"]
+        changes = [part, *rest, *changes]
     return " " + ", ".join(changes) if changes else ""
 
 
