@@ -19,21 +19,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cache
+from importlib.util import find_spec
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from pymatgen.core import Element, Structure
 from pymatgen.core.structure_matcher import StructureMatcher
 
-from benchmarks.crystals import cpu_seconds, real_crystals
+from benchmarks.crystals import cpu_seconds
 from registry.crystal import Crystal
+from registry.importers.parquet import read_row
 from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
 from workers.candidates.groupings import Bounds, Groupings, decorations, groupings
@@ -44,8 +49,8 @@ from workers.candidates.table import substitution_table
 RIVALS = 5
 BOUNDS = {"narrow": Bounds(8, 100), "middle": Bounds(16, 1_000), "default": Bounds()}
 CLASSES = (8, 16, 32, 64, 200)
-FEWEST, MOST = 2, 6
-"""Sites of the element that is replaced where the matcher checks: 64 decorations at most."""
+FEW, MORE = range(2, 7), range(8, 11)
+"""Sites of the element that is replaced: where the matcher checks as well (62 decorations at most), and bsym alone."""
 
 MARK = Element("U").Z
 TIGHT = StructureMatcher(ltol=0.005, stol=0.01, angle_tol=0.1, primitive_cell=False, scale=False)
@@ -91,8 +96,17 @@ def likeliest(number: int) -> tuple[int, ...]:
     return tuple(sorted(scores, key=lambda one: (-scores[one], one)))
 
 
-def parents() -> list[Crystal]:
-    return real_crystals() or [item.crystal for item in read_prototypes() if isinstance(item, ImportedRecord)]
+def parents(count: int | None) -> list[Crystal]:
+    """All or some, in an order of chance."""
+    path = Path(os.environ.get("LODE_TEST_DATA", "")) / "mp_structures" / "mp_36737.parquet"
+    order = random.Random(0)
+    if not path.exists():
+        prototypes = [item.crystal for item in read_prototypes() if isinstance(item, ImportedRecord)]
+        return order.sample(prototypes, min(count or len(prototypes), len(prototypes)))
+    table = pq.read_table(path)
+    rows = table.take(order.sample(range(len(table)), count or len(table))).to_pylist()
+    items = [read_row(row, path.name, path.name) for row in rows]
+    return [item.crystal for item in items if isinstance(item, ImportedRecord)]
 
 
 def rates(crystals: Iterable[Crystal]) -> tuple[dict[tuple[str, int], Tally], int]:
@@ -134,17 +148,17 @@ def add(tally: Tally, found: Symmetry, bounds: Bounds, search: float) -> None:
             setattr(tally, name, getattr(tally, name) + seconds)
 
 
-def small_parents(crystals: list[Crystal], count: int) -> Iterator[tuple[Crystal, int]]:
-    """Standardised primitive cells, and an element on FEWEST to MOST sites of each."""
+def small_parents(crystals: list[Crystal], count: int, sites: range) -> Iterator[tuple[Crystal, int]]:
+    """Standardised primitive cells, and an element of each that is on so many sites."""
     for crystal in crystals:
-        if crystal.nsites > 24 or not count:
+        if crystal.nsites > 4 * max(sites) or not count:
             continue
         try:
             cell = standardised(crystal).crystal
         except NoSymmetry:
             continue
-        fitting = [number for number, amount in cell.amounts.items() if FEWEST <= amount <= MOST]
-        if fitting and cell.nsites <= 12:
+        fitting = [number for number, amount in cell.amounts.items() if amount in sites]
+        if fitting and cell.nsites <= 2 * max(sites):
             count -= 1
             yield cell, max(fitting, key=cell.amounts.__getitem__)
 
@@ -154,9 +168,9 @@ def parts_of(cell: Crystal, number: int) -> tuple[Symmetry, Groupings]:
     return found, groupings(found, np.flatnonzero(found.crystal.numbers == number))
 
 
-def marked(cell: Crystal, subset: Iterable[int]) -> Structure:
+def marked(cell: Crystal, subset: Iterable[int], mark: int = MARK) -> Structure:
     numbers = cell.numbers.copy()
-    numbers[list(subset)] = MARK
+    numbers[list(subset)] = mark
     return cell.with_numbers(numbers).to_pymatgen()
 
 
@@ -182,36 +196,41 @@ def by_bsym(structure: Structure, symbol: str) -> int:
 
 def check(chosen: list[tuple[Crystal, int]]) -> dict[str, Any]:
     """Ours against the matcher, Burnside's lemma and bsym."""
-    parts_of(*chosen[0])  # compiles
     ours, seconds = cpu_seconds(lambda: [parts_of(cell, number) for cell, number in chosen])
     numbers = [number for _, number in chosen]
     burnside = [classes(found, number) for (found, _), number in zip(ours, numbers, strict=True)]
     brute, matching = cpu_seconds(lambda: [brute_force(found, n) for (found, _), n in zip(ours, numbers, strict=True)])
     counts = [len(made) for _, made in ours]
-    same = [distinct(found, made) for found, made in ours]
+    again = [repeated(found, made, own_other(found, n)) for (found, made), n in zip(ours, numbers, strict=True)]
     return {
         "checked": len(chosen),
         "parts_checked": sum(counts),
         "differ_from_matcher": differing(counts, [tight for tight, _ in brute]),
         "differ_from_burnside": differing(counts, burnside),
-        "repeated_by_matcher": sum(same),
+        "repeated_representatives": sum(repeated(found, made, MARK) for found, made in ours),
+        "parents_repeating_own_element": sum(map(bool, again)),
         "fewer_by_loose_matcher": differing(counts, [loose for _, loose in brute]),
         "ratio_matcher": matching / seconds,
-        **check_bsym(ours, numbers, seconds),
+        **check_bsym(ours, numbers, seconds, "bsym"),
     }
 
 
-def check_bsym(ours: list[tuple[Symmetry, Groupings]], numbers: list[int], seconds: float) -> dict[str, Any]:
-    try:
-        import bsym  # noqa: F401
-    except ImportError:
+def check_more(chosen: list[tuple[Crystal, int]]) -> dict[str, Any]:
+    """Larger sets of sites, against bsym alone."""
+    ours, seconds = cpu_seconds(lambda: [parts_of(cell, number) for cell, number in chosen])
+    numbers = [number for _, number in chosen]
+    return {"checked_more": len(chosen), **check_bsym(ours, numbers, seconds, "bsym_more")}
+
+
+def check_bsym(ours: list[tuple[Symmetry, Groupings]], numbers: list[int], seconds: float, name: str) -> dict[str, Any]:
+    if find_spec("bsym") is None:
         print("bsym isn't installed: pip install 'motherlode[bench]'")
         return {}
     structures = [found.crystal.to_pymatgen() for found, _ in ours]
     symbols = [Element.from_Z(number).symbol for number in numbers]
     theirs, bsym_seconds = cpu_seconds(lambda: [by_bsym(*one) for one in zip(structures, symbols, strict=True)])
     counts = [len(made) for _, made in ours]
-    return {"differ_from_bsym": differing(counts, theirs), "ratio_bsym": bsym_seconds / seconds}
+    return {f"differ_from_{name}": differing(counts, theirs), f"ratio_{name}": bsym_seconds / seconds}
 
 
 def classes(found: Symmetry, number: int) -> int:
@@ -219,12 +238,17 @@ def classes(found: Symmetry, number: int) -> int:
     return int(class_counts(acting)[1:-1].sum())
 
 
-def distinct(found: Symmetry, made: Groupings) -> int:
+def own_other(found: Symmetry, number: int) -> int:
+    """Another element that the parent holds; of an element, MARK."""
+    return next((other for other in found.crystal.amounts if other != number), MARK)
+
+
+def repeated(found: Symmetry, made: Groupings, mark: int) -> int:
     """How many of our representatives the matcher (tight) takes for another of them."""
     again = 0
     for size in np.unique(made.sizes).tolist():
         of_size = made.of_size(size)
-        structures = [marked(found.crystal, of_size.subset(row)) for row in range(len(of_size))]
+        structures = [marked(found.crystal, of_size.subset(row), mark) for row in range(len(of_size))]
         again += len(structures) - len(TIGHT.group_structures(structures))
     return again
 
@@ -236,13 +260,13 @@ def differing(ours: list[int], theirs: list[int]) -> int:
 def measure(quick: bool = False) -> dict[str, object]:
     """Print the tables; return the figures, rates of all parents together."""
     warnings.filterwarnings("ignore")
-    crystals = parents()
-    random.Random(0).shuffle(crystals)
+    crystals = parents(2_000 if quick else None)
     rates(crystals[:1])  # compiles
-    tallies, failed = rates(crystals[: 1_500 if quick else None])
+    tallies, failed = rates(crystals)
     print_rates(tallies)
-    checked = check(list(small_parents(crystals, 15 if quick else 200)))
-    print("".join(f"{key:>24} {value:,.4g}\n" for key, value in checked.items()))
+    checked = check(list(small_parents(crystals, 8 if quick else 200, FEW)))
+    checked |= check_more(list(small_parents(crystals, 1 if quick else 10, MORE)))
+    print("".join(f"{key:>30} {value:,.4g}\n" for key, value in checked.items()))
     return {"failed_parents": failed, **summary(tallies), **checked}
 
 
