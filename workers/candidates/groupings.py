@@ -37,9 +37,9 @@ Bound = Literal["", "max_sites", "max_groupings"]
 class Bounds:
     """max_sites: an ion of more sites is replaced by whole Wyckoff orbits only; at most 64.
 
-    max_groupings: of one ion. Sizes are taken in the order 1, m - 1, 2, m - 2 ... sites as long as all of them fit;
-    of the sizes in between unions of whole orbits are taken, fewest (or all but fewest) orbits first, as long as these
-    fit.
+    max_groupings: of one ion, all sites not counted. Parts of k sites and of all but k are taken together, from k = 1
+    on, as long as all of them fit; of the sizes in between unions of whole orbits, those of k orbits and of all but k
+    together, as long as these fit.
     """
 
     max_sites: int = MOST_POINTS
@@ -52,7 +52,7 @@ class Groupings:
 
     sites: (m,) int64, all sites of the ion.  points: (m,) int64, which bit of a mask stands for each site: one of its
     own, or one for its whole orbit.  masks: (k,) uint64.  sizes: (k,) int64, number of sites in each.
-    left_out: how many classes lie beyond the bounds (up to 1e59), and `bound` which one was met first.
+    left_out: how many classes lie beyond the bounds (up to 1e60), and `bound` says beyond which one.
     """
 
     sites: Ints
@@ -102,6 +102,8 @@ def groupings(
     Raise ValueError if the sites aren't whole orbits, NoSymmetry if the permutations aren't a group's.
     """
     limits, members = bounds or Bounds(), np.array(sites, dtype=np.int64)
+    if not set(members.tolist()) <= set(range(found.crystal.nsites)) or len(set(members.tolist())) < len(members):
+        raise ValueError(f"not sites of a crystal of {found.crystal.nsites}, each once: {members.tolist()}")
     if len(members) > min(limits.max_sites, MOST_POINTS):
         made = _whole_orbits(found, members, limits.max_groupings, whole)
     else:

@@ -84,7 +84,7 @@ def list_classes(permutations: Permutations, sites: Ints, room: int, whole: bool
     """One subset of each class of some of n sites, under operations on all of them.
 
     sites: (m,), at most 64; bit i of a mask stands for sites[i].
-    room: sizes are listed in the order 1, m - 1, 2, m - 2 ... as long as no more classes than this come out.
+    room: classes of k points and of m - k are listed together, from k = 1 on, as long as no more than this come out.
     whole: all sites too, beside that.
     Return (k,) masks, the lowest number of each class, by ascending size; (k,) sizes; and (m + 1,) how many classes
     each size has, listed or not. No counts if an operation carries a site out of the set, or if the permutations are

@@ -180,6 +180,12 @@ def test_sites_that_are_no_whole_orbits_are_refused() -> None:
         groupings(found, _sites(found, 8)[:3])
 
 
+@pytest.mark.parametrize("sites", [[0, 0], [0, 14], [-1, 0]])
+def test_sites_that_the_parent_lacks_are_refused(sites: list[int]) -> None:
+    with pytest.raises(ValueError, match="not sites of a crystal of 14, each once"):
+        groupings(_found(SPINEL), sites)
+
+
 def test_permutations_that_are_no_group_are_refused() -> None:
     found = _found(COPPER, conventional=True)
     rotation = np.array([[0, 1, 2, 3], [1, 2, 3, 0]])
