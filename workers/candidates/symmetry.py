@@ -48,14 +48,13 @@ def standardised(crystal: Crystal, symprec: float = 1e-2, *, conventional: bool 
     """
     data = _dataset(crystal, symprec)
     primitive_cell = _crystal(data.prim_std_cell)
-    letters = np.empty(primitive_cell.nsites, dtype="U1")
-    letters[data.mapping_std_prim] = data.wyckoffs
-    cell = primitive_cell
+    letter = dict(zip(data.mapping_std_prim, data.wyckoffs, strict=True))
+    cell, sites = primitive_cell, range(primitive_cell.nsites)
     if conventional:
         cell = _crystal(data.std_cell)
-        letters = letters[_sites_below(cell, primitive_cell)]
+        sites = _sites_below(cell, primitive_cell).tolist()
     permutations = _permutations(cell, _operations(data.hall_number, not conventional), symprec)
-    return Symmetry(cell, data.number, permutations, permutations.min(axis=0), tuple(letters.tolist()))
+    return Symmetry(cell, data.number, permutations, permutations.min(axis=0), tuple(letter[site] for site in sites))
 
 
 def primitive(crystal: Crystal, symprec: float = 1e-2) -> Crystal:
