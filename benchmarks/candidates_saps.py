@@ -10,8 +10,9 @@ of a parent are the same crystal. CPU seconds on one core, from our `Crystal`; b
 primitive cell. `parts`: without writing; `single`: with the likeliest element alone; `search`: the share of finding
 the space group and its permutations.
 Check: small parents, one element of each. All decorations grouped by StructureMatcher with tight tolerances, and with
-its own, by which near-symmetric parents have fewer; Burnside's count; bsym. Seconds of bsym from a ready `Structure`,
-ours from a `Crystal`.
+its own, by which some parents have fewer (they are named); Burnside's count; bsym, on larger sets of sites too.
+`parents_repeating_own_element`: where an element that the parent holds comes onto the sites instead, parts may give one
+crystal. Ratios are of CPU seconds, symmetry search included: ours from a `Crystal`, theirs from a ready `Structure`.
 The last line is JSON.
 """
 

@@ -129,11 +129,13 @@ def decorations(
 def _any_sites(found: Symmetry, sites: Ints, room: int, whole: bool) -> Groupings:
     """All subsets of the sizes for which there is room, of the others the unions of orbits."""
     masks, sizes, counts = list_classes(found.permutations, sites, room, whole)
+    if len(counts) == 0:
+        raise _unfit(found, sites)
     made = Groupings(sites, np.arange(len(sites)), masks, sizes)
-    left_out = _left_out(found, made, counts)
+    left_out = _left_out(counts, made)
     if not left_out:
         return made
-    unions = _unions(found, sites, room - len(made), whole=False)
+    unions = _unions(found, sites, room - len(made) + whole, whole=False)
     depth = int(sizes[2 * sizes <= len(sites)].max(initial=0))
     between = unions[(unions.sizes > depth) & (unions.sizes < len(sites) - depth)]
     bits = np.where(between.chosen, np.uint64(1) << made.points.astype(np.uint64), np.uint64(0))
@@ -144,8 +146,12 @@ def _any_sites(found: Symmetry, sites: Ints, room: int, whole: bool) -> Grouping
 
 
 def _whole_orbits(found: Symmetry, sites: Ints, room: int, whole: bool) -> Groupings:
+    acting = restricted(found.permutations, sites)
+    counts = class_counts(acting)
+    if len(acting) == 0 or round(counts[1]) != len(np.unique(found.orbits[sites])):
+        raise _unfit(found, sites)
     made = _unions(found, sites, room, whole)
-    left_out = _left_out(found, made, class_counts(restricted(found.permutations, sites)))
+    left_out = _left_out(counts, made)
     return replace(made, left_out=left_out, bound="max_sites" if left_out else "")
 
 
@@ -164,13 +170,15 @@ def _unions(found: Symmetry, sites: Ints, room: int, whole: bool) -> Groupings:
     return Groupings(sites, points.astype(np.int64), masks[order], sizes[order])
 
 
-def _left_out(found: Symmetry, made: Groupings, counts: Counts) -> float:
+def _left_out(counts: Counts, made: Groupings) -> float:
     """How many classes are missing, all sites not counted."""
-    if len(counts):
-        return float(counts[1:-1].sum()) - int((made.sizes < len(made.sites)).sum())
-    if len(restricted(found.permutations, made.sites)):
-        raise NoSymmetry("the operations of the space group found are no group on the sites")
-    raise ValueError(f"these sites aren't whole orbits of the space group: {made.sites.tolist()}")
+    return float(counts[1:-1].sum()) - int((made.sizes < len(made.sites)).sum())
+
+
+def _unfit(found: Symmetry, sites: Ints) -> ValueError:
+    if len(restricted(found.permutations, sites)):
+        return NoSymmetry("the operations of the space group found are no group on the sites")
+    return ValueError(f"these sites aren't whole orbits of the space group: {sites.tolist()}")
 
 
 def _lower_halves(found: Symmetry, made: Groupings) -> Groupings:

@@ -174,10 +174,11 @@ def test_one_site_is_replaced_as_a_whole_or_not() -> None:
     assert len(groupings(found, [])) == 0
 
 
-def test_sites_that_are_no_whole_orbits_are_refused() -> None:
+@pytest.mark.parametrize("max_sites", [2, 64])
+def test_sites_that_are_no_whole_orbits_are_refused(max_sites: int) -> None:
     found = _found(SPINEL)
     with pytest.raises(ValueError, match="whole orbits"):
-        groupings(found, _sites(found, 8)[:3])
+        groupings(found, _sites(found, 8)[:3], Bounds(max_sites))
 
 
 @pytest.mark.parametrize("sites", [[0, 0], [0, 14], [-1, 0]])
@@ -186,12 +187,13 @@ def test_sites_that_the_parent_lacks_are_refused(sites: list[int]) -> None:
         groupings(_found(SPINEL), sites)
 
 
-def test_permutations_that_are_no_group_are_refused() -> None:
+@pytest.mark.parametrize("max_sites", [2, 64])
+def test_permutations_that_are_no_group_are_refused(max_sites: int) -> None:
     found = _found(COPPER, conventional=True)
     rotation = np.array([[0, 1, 2, 3], [1, 2, 3, 0]])
     broken = Symmetry(found.crystal, found.number, rotation, found.orbits, found.wyckoffs)
     with pytest.raises(NoSymmetry, match="no group"):
-        groupings(broken, range(4))
+        groupings(broken, range(4), Bounds(max_sites))
 
 
 def test_partitions_are_half_as_many() -> None:
