@@ -40,9 +40,10 @@ ELECTRONVOLTS = click.FloatRange(-10, 10)
 @click.option("--max-sites", type=click.IntRange(1, 1000), help="Of a parent's primitive cell.  [default: 14]")
 @click.option(
     "--max-partial-sites",
-    type=click.IntRange(1, 16),
+    type=click.IntRange(1, 64),
     help="Of an ion whose sites are replaced one by one, not orbit by orbit.  [default: 8]",
 )
+@click.option("--max-groupings", type=click.IntRange(1, 10**6), help="Parts of one ion's sites.  [default: 16384]")
 @click.option("--per-parent", type=click.IntRange(1), help="Substitutions of one parent.  [default: 200]")
 @click.option("--partial-per-parent", type=click.IntRange(1), help="Partial ones of one parent.  [default: 40]")
 @click.option("--antitypes/--no-antitypes", default=None, help="Anions on the sites of cations and the reverse, too.")

@@ -11,9 +11,12 @@ from registry.crystal import Crystal
 from workers.candidates.filters import Pairs, neighbour_pairs
 from workers.candidates.funnel import Funnel
 from workers.candidates.oxidation import Ion, OxidationStates, oxidation_states
-from workers.candidates.partial_substitution import Ints, Symmetry, primitive, symmetry
 from workers.candidates.settings import Settings
+from workers.candidates.symmetry import Ints, NoSymmetry, Symmetry, primitive, standardised
 from workers.candidates.table import substitution_table
+
+IONIC = ("bond_valence", "composition")
+"""Methods that find charges."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Described:
 
     @property
     def is_ionic(self) -> bool:
-        return self.states.method in ("bond_valence", "composition")
+        return self.states.method in IONIC
 
     @property
     def has_antitype(self) -> bool:
@@ -79,8 +82,8 @@ def _described(crystal: Crystal, settings: Settings) -> Described | str:
     if crystal.nsites > settings.largest_cell:
         return "too_large"
     try:
-        cell = primitive(crystal, settings.symprec)
-    except (ValueError, ArithmeticError):
+        cell, symmetry = _standardised(crystal, settings.symprec)
+    except NoSymmetry:
         return "no_symmetry"
     if reason := _too_complex(cell, settings):
         return reason
@@ -89,10 +92,8 @@ def _described(crystal: Crystal, settings: Settings) -> Described | str:
         return "no_oxidation_states"
     if states.method == "metallic" and not settings.alloys:
         return "metallic"
-    found = Described(cell, states, neighbour_pairs(cell), None)
-    if not settings.partial or not found.is_ionic:
-        return found
-    return Described(cell, states, found.pairs, _symmetry(cell, settings.symprec))
+    wanted = settings.partial and states.method in IONIC
+    return Described(cell, states, neighbour_pairs(cell), symmetry if wanted else None)
 
 
 def _too_complex(crystal: Crystal, settings: Settings) -> str | None:
@@ -101,8 +102,10 @@ def _too_complex(crystal: Crystal, settings: Settings) -> str | None:
     return "too_many_elements" if len(crystal.amounts) > settings.max_elements else None
 
 
-def _symmetry(crystal: Crystal, symprec: float) -> Symmetry | None:
+def _standardised(crystal: Crystal, symprec: float) -> tuple[Crystal, Symmetry | None]:
+    """The primitive cell and, where the operations found map its sites onto each other, what they do to them."""
     try:
-        return symmetry(crystal, symprec)
-    except (ValueError, ArithmeticError, LookupError):
-        return None
+        found = standardised(crystal, symprec)
+    except NoSymmetry:
+        return primitive(crystal, symprec), None
+    return found.crystal, found

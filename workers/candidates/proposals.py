@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import numpy as np
 
 from workers.candidates.block import Block, Layouts, Operation, Recipe, Source, filled_charges, filled_numbers
 from workers.candidates.filters import anion_formers_reduced, cations_less_electronegative
 from workers.candidates.funnel import Funnel
+from workers.candidates.groupings import Bounds, Groupings, groupings
 from workers.candidates.neutral import neutral_slot
 from workers.candidates.oxidation import Ion
 from workers.candidates.parents import Described
-from workers.candidates.partial_substitution import Ints, Symmetry, unique_subsets
 from workers.candidates.places import best
 from workers.candidates.settings import Settings
 from workers.candidates.substitution import (
@@ -26,7 +25,11 @@ from workers.candidates.substitution import (
     replaces_something,
     slot,
 )
+from workers.candidates.symmetry import Ints, Symmetry
 from workers.candidates.table import SubstitutionTable
+
+MOST_COUNTED = 10**12
+"""Of one ion's parts: more would overflow the sum over all parents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +93,22 @@ def _parted(
     parent: Described, found: Symmetry, members: Ints, others: Sequence[Ints], both_change: bool, context: Context
 ) -> Iterator[tuple[int, Layouts]]:
     """By size: the subset is slot 0, the rest of the ion's sites slot 1, the other ions follow."""
-    limit = context.settings.max_partial_sites
-    subsets = unique_subsets(found, members, max_sites=limit, both_change=both_change)
+    bounds = Bounds(context.settings.max_partial_sites, context.settings.max_groupings)
+    made = groupings(found, members, bounds, partitions=both_change)
+    context.funnel.reject("unlisted_part", int(min(made.left_out, MOST_COUNTED)))
     base = _layout(parent, [np.zeros(0, np.int64), members, *others])
-    for size, alike in groupby(subsets, key=len):
-        chosen = np.stack(list(alike))
-        layouts = np.tile(base, (len(chosen), 1))
-        np.put_along_axis(layouts, chosen, 0, axis=1)
+    for size in np.unique(made.sizes).tolist():
+        subsets = _subsets(made.of_size(size), size)
+        layouts = np.tile(base, (len(subsets), 1))
+        np.put_along_axis(layouts, subsets, 0, axis=1)
         yield size, layouts
+
+
+def _subsets(made: Groupings, size: int) -> Ints:
+    """(m, size) the sites of groupings of one size, in the order of their first sites."""
+    order = np.argsort(made.points, kind="stable")
+    found = made.sites[order][np.nonzero(made.chosen[:, order])[1]].reshape(-1, size)
+    return np.asarray(found[np.lexsort(found.T[::-1])])
 
 
 def _parted_slots(ion: Ion, size: int, of: int, others: dict[Ion, int], context: Context) -> list[Slot]:

@@ -13,7 +13,8 @@ class Settings:
 
     max_sites: of the parent's primitive cell.  largest_cell: of the cell as it is stored; beyond, no primitive cell is
     looked for.  max_elements: of parent and candidate.
-    max_partial_sites: up to here all subsets of an ion's sites are tried, beyond only unions of Wyckoff orbits.
+    max_partial_sites: up to here all subsets of an ion's sites are tried, beyond only unions of Wyckoff orbits;
+    max_groupings: at most so many of one ion, see `groupings.Bounds`.
     per_parent, partial_per_parent: at most this many of each operation per parent, see `ranking.best`.
     most_replaced: at most so many ions of a parent are replaced; None: up to all.
     substitution, partial: which operations are used.
@@ -42,6 +43,7 @@ class Settings:
     balanced_partial: bool = True
     novel_compositions: bool = False
     largest_cell: int = 1000
+    max_groupings: int = 1 << 14
 
 
 PAPER = Settings(

@@ -177,16 +177,19 @@ def test_operations_can_be_left_out() -> None:
     assert operations(Settings(substitution=False)) == {"partial_substitution"}
 
 
-DIGEST = "e1e0869b3464572da4b877656da26ad88ecbf21d175e28c811d42cc75db880aa"
+DIGEST = "da5561ee829e7b2814b8d52233b3f822801318d61bc03601171ba3f844f0637a"
 
 
 def test_the_default_settings_propose_what_they_always_did() -> None:
-    """Candidates and their order, of the small prototypes over five elements, since before there were blocks."""
+    """Candidates and their order, of the small prototypes over five elements, since before there were blocks.
+
+    But for Wyckoff letters, which depend on the origin that a search chooses.
+    """
     shipped = [one.crystal for one in read_prototypes() if isinstance(one, ImportedRecord)]
     parents = [Parent(i, crystal) for i, crystal in enumerate(shipped) if crystal.nsites <= 6]
     lines = [
         f"{c.parent} {c.operation} {c.rank} {c.crystal.numbers.tolist()} {c.probability:.9e} {c.crystal.volume:.4f}"
-        f" {c.flags} {json.dumps(c.arguments, sort_keys=True)}"
+        f" {c.flags} {json.dumps({k: v for k, v in c.arguments.items() if k != 'wyckoffs'}, sort_keys=True)}"
         for c in generate(parents, ("Li", "Mg", "Al", "O", "F"))
     ]
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == DIGEST
