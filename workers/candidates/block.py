@@ -1,4 +1,4 @@
-"""The candidates of one parent by one operation, as arrays: nothing is made for each until it has survived."""
+"""Candidates of one parent by one operation, as arrays: nothing is made for each until it has survived."""
 
 from __future__ import annotations
 

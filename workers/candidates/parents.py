@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from registry.crystal import Crystal
 from workers.candidates.filters import Pairs, neighbour_pairs
 from workers.candidates.funnel import Funnel
-from workers.candidates.oxidation import Ion, OxidationStates, oxidation_states
+from workers.candidates.oxidation import Charges, Ion, OxidationStates, oxidation_states
 from workers.candidates.settings import Settings
 from workers.candidates.symmetry import Ints, NoSymmetry, Symmetry, primitive, standardised
 from workers.candidates.table import substitution_table
@@ -31,7 +31,7 @@ class Parent:
 class Described:
     """A parent's standardised primitive cell, its oxidation states and its neighbouring sites.
 
-    symmetry: of the cell, where partial substitution asks for it and it was found.
+    symmetry: of the cell and its charges, where partial substitution asks for it and it was found.
     """
 
     crystal: Crystal
@@ -92,8 +92,16 @@ def _described(crystal: Crystal, settings: Settings) -> Described | str:
         return "no_oxidation_states"
     if states.method == "metallic" and not settings.alloys:
         return "metallic"
-    wanted = settings.partial and states.method in IONIC
-    return Described(cell, states, neighbour_pairs(cell), symmetry if wanted else None)
+    if symmetry is not None:
+        wanted = settings.partial and states.method in IONIC
+        symmetry = _keeping(symmetry, states.charges) if wanted else None
+    return Described(cell, states, neighbour_pairs(cell), symmetry)
+
+
+def _keeping(symmetry: Symmetry, charges: Charges) -> Symmetry:
+    """With the operations that carry each ion onto an equal one: ordered charges of one element lower the symmetry."""
+    kept = symmetry.permutations[(charges[symmetry.permutations] == charges).all(axis=1)]
+    return replace(symmetry, permutations=kept, orbits=kept.min(axis=0))
 
 
 def _too_complex(crystal: Crystal, settings: Settings) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from registry.crystal import Species
 from workers.candidates.block import Block, Layouts, Operation, Recipe, Source, filled_charges, filled_numbers
 from workers.candidates.filters import anion_formers_reduced, cations_less_electronegative
 from workers.candidates.funnel import Funnel
@@ -27,6 +28,9 @@ from workers.candidates.substitution import (
 )
 from workers.candidates.symmetry import Ints, Symmetry
 from workers.candidates.table import SubstitutionTable
+
+BLOCK = 1 << 16
+"""Rows of a block at most."""
 
 MOST_COUNTED = 10**12
 """Of one ion's parts: more would overflow the sum over all parents."""
@@ -52,11 +56,11 @@ def proposals(key: Hashable, parent: Described, context: Context) -> Iterator[Bl
         variants = [False, True] if context.settings.antitypes and parent.has_antitype else [False]
         for antitype in variants:
             recipes = [_whole(parent, context, antitype)]
-            yield _block(key, parent, "ionic_substitution", recipes, context.settings.per_parent, context.funnel)
+            yield from _blocks(key, parent, "ionic_substitution", recipes, context.settings.per_parent, context.funnel)
     if parent.symmetry is not None:
         recipes = list(_partial(parent, parent.symmetry, context))
         most = context.settings.partial_per_parent
-        yield _block(key, parent, "partial_substitution", recipes, most, context.funnel)
+        yield from _blocks(key, parent, "partial_substitution", recipes, most, context.funnel)
 
 
 def _whole(parent: Described, context: Context, antitype: bool) -> Recipe:
@@ -172,20 +176,28 @@ def _counted(mappings: Mappings, kept: Bools, rule: str, layouts: int, funnel: F
     return mappings.select(kept)
 
 
-def _block(
+def _blocks(
     key: Hashable, parent: Described, operation: Operation, recipes: Sequence[Recipe], most: int, funnel: Funnel
-) -> Block:
-    """The best `most` of everything that the recipes make; the rest is counted."""
+) -> Iterator[Block]:
+    """The best `most` of everything that the recipes make, in blocks of at most BLOCK; the rest is counted."""
     source = Source(key, parent.crystal, parent.pairs, parent.states.method, operation, tuple(recipes))
     every = sum(len(one.layouts) * len(one.mappings) for one in recipes)
     made, probabilities, patterns = _made(recipes, most)
     chosen = best(probabilities, patterns, most)
     funnel.reject("per_parent", every - len(chosen))
-    numbers = np.zeros((len(chosen), parent.crystal.nsites), dtype=np.int16)
-    for index, recipe in enumerate(recipes):
-        rows = np.flatnonzero(made[chosen, 0] == index)
-        numbers[rows] = recipe.numbers(made[chosen[rows], 1], made[chosen[rows], 2])
-    return Block(source, numbers, probabilities[chosen], np.arange(len(chosen)), made[chosen])
+    for start in range(0, len(chosen), BLOCK):
+        some = chosen[start : start + BLOCK]
+        ranks = np.arange(start, start + len(some))
+        yield Block(source, _numbers(source, made[some]), probabilities[some], ranks, made[some])
+
+
+def _numbers(source: Source, made: Ints) -> Species:
+    """(k, n) of the (k, 3) recipes, layouts and fillings."""
+    numbers = np.zeros((len(made), source.crystal.nsites), dtype=np.int16)
+    for index in np.unique(made[:, 0]).tolist():
+        rows = np.flatnonzero(made[:, 0] == index)
+        numbers[rows] = source.recipes[index].numbers(made[rows, 1], made[rows, 2])
+    return numbers
 
 
 def _made(recipes: Sequence[Recipe], most: int) -> tuple[Ints, Floats, Ints]:

@@ -78,6 +78,22 @@ def test_the_arguments_of_a_row_make_its_numbers(made: list[Block]) -> None:
             assert np.array_equal(numbers, block.numbers[row])
 
 
+def test_many_candidates_of_a_parent_come_in_several_blocks(made: list[Block], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.candidates.proposals.BLOCK", 10)
+    small = list(blocks([Parent("fluorite", FLUORITE)], FAMILY))
+    assert max(map(len, small)) <= 10
+    for operation in ("ionic_substitution", "partial_substitution"):
+        numbers, ranks = (
+            [
+                np.concatenate([getattr(one, name) for one in some if one.source.operation == operation])
+                for some in (made, small)
+            ]
+            for name in ("numbers", "ranks")
+        )
+        assert np.array_equal(*numbers)
+        assert np.array_equal(*ranks)
+
+
 def test_a_selection_keeps_rows_together(made: list[Block]) -> None:
     block = made[0]
     some = block.select(np.array([3, 1]))

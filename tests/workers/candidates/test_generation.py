@@ -13,7 +13,8 @@ from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
 from workers.candidates.funnel import Funnel
 from workers.candidates.generation import Candidate, Parent, Settings, generate
-from workers.candidates.oxidation import Ion
+from workers.candidates.oxidation import Ion, OxidationStates
+from workers.candidates.parents import Described, describe
 from workers.candidates.substitution import family_ions, slot
 from workers.candidates.table import substitution_table
 
@@ -167,6 +168,21 @@ def test_partial_substitutions_need_not_balance() -> None:
     free = partial(Settings(balanced_partial=False))
     assert "Mg3Al(AlO4)2" not in partial(Settings())
     assert partial(Settings()) < free
+
+
+def test_ordered_charges_lower_the_symmetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the four equal manganese sites of MgMn2O4 one as Mn2+, one as Mn4+: no whole orbits of the space group."""
+    parent = SPINEL.with_numbers(np.where(SPINEL.numbers == 13, 25, SPINEL.numbers))
+    found = describe(parent, Settings())
+    assert isinstance(found, Described)
+    charges = found.states.charges.copy()
+    charges[np.flatnonzero(found.crystal.numbers == 25)] = 2, 4, 3, 3
+    states = OxidationStates(charges, "bond_valence")
+    monkeypatch.setattr("workers.candidates.parents.oxidation_states", lambda *_: states)
+    funnel, settings = Funnel(), Settings(partial_threshold=1e-6)
+    made = list(generate([Parent(0, parent)], ("Mg", "Mn", "Fe", "Zn", "O"), settings, funnel))
+    assert {c.arguments["ion"] for c in made if c.operation == "partial_substitution"} == {"Mg2+"}
+    assert not [rule for rule in funnel.rejected if rule.startswith("failed")]
 
 
 def test_operations_can_be_left_out() -> None:
