@@ -6,7 +6,7 @@ import ast
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from tests.conftest import NewDatabase
 from tests.workers.standin import standin_engine, standin_level
 from workers.campaign import CampaignSettings, Outcome, run_round
 from workers.candidates.generation import Settings
+from workers.fused import Fused
 from workers.label import LabelDaemon
 from workers.loop import Loop
 from workers.place import PlaceDaemon
@@ -98,14 +99,14 @@ def import_parents(session: Session) -> None:
     Importer(session, SourceTerms(SOURCE, "MIT", CITATION)).store(chosen, lambda _count: None)
 
 
-def run(engine: Engine, model: Path, level: Level) -> Run:
+def run(engine: Engine, model: Path, level: Level, settings: CampaignSettings = SETTINGS) -> Run:
     with Session(engine) as session, session.begin():
         level_id = ensure_level(session, level)
         import_parents(session)
         register(session, "tiny", model)
         promote(session, "tiny")
     with daemons(engine):
-        outcome = run_round(engine, level_id, SETTINGS, lambda _title, _done, _total: None)
+        outcome = run_round(engine, level_id, settings, lambda _title, _done, _total: None)
     return Run(engine, level_id, outcome)
 
 
@@ -197,6 +198,14 @@ def test_without_the_textbook_every_selection_is_the_same(
     assert [row[:3] for row in blind] == [row[:3] for row in chosen]
     for one, other in zip(blind, chosen, strict=True):
         assert one[3] == (None if other[3] is None else pytest.approx(other[3], abs=1e-9))
+
+
+def test_a_fused_round_ends_like_any_other(engine: Engine, tiny_model: Path, finished: Run):
+    """Scored while generated; so wide a margin writes the same candidates."""
+    fused = run(engine, tiny_model, standin_level(), replace(SETTINGS, name="fused", fused=Fused(margin=10.0)))
+    assert fused.outcome == replace(finished.outcome, round_id=fused.outcome.round_id)
+    assert fused.count("prediction WHERE stage = 'single'") == fused.outcome.generated
+    assert fused.count("unscored") == 0
 
 
 READERS = {

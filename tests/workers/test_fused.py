@@ -16,7 +16,7 @@ from registry.crystal import Crystal
 from registry.errors import NotFound
 from registry.identity.duplicates import Identity
 from registry.ingest import NewStructure, crystal_of, source_id, store
-from registry.models import Prediction, Structure
+from registry.models import Level, Prediction, Structure
 from registry.states import Origin
 from registry.terms import OWN
 from tests import factories as make
@@ -44,15 +44,9 @@ def run(engine: Engine, level_id: int, judge: Judge | None, family: tuple[str, .
         salt = Crystal(FCC * 2.8, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
         parent = store(session, [NewStructure(Identity(salt), Origin.IMPORTED, source_id(session, OWN))])[0].id
         name = "fused" if judge else "unfused"
-        turn = make.campaign_round(session, make.campaign(session, session.get_one(_level(), level_id), name)).id
+        turn = make.campaign_round(session, make.campaign(session, session.get_one(Level, level_id), name)).id
         session.commit()
         return generate_candidates(session, [parent], family, Settings(partial=False), turn, judge=judge)
-
-
-def _level() -> type:
-    from registry.models import Level
-
-    return Level
 
 
 def energies(engine: Engine, judge: Judge) -> dict[str, float]:
