@@ -73,6 +73,11 @@ def predicted_volumes(numbers: Species, parent: Crystal, elements: Elements | No
     return np.asarray(np.cbrt(by_atoms * by_bonds * summed), dtype=np.float64)
 
 
+def atomic_volumes(crystal: Crystal) -> Floats:
+    """(n,) float64, cubic angstrom: the mean volume that each site's element takes up in compounds."""
+    return np.asarray(known_elements().volumes[crystal.numbers])
+
+
 def bond_radii(crystal: Crystal) -> Floats:
     """(n,) float64, angstrom: the bond radius of each site in this chemistry."""
     return np.asarray(bond_radii_of(crystal.numbers[None, :])[0])

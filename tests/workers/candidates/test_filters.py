@@ -3,7 +3,7 @@ import pytest
 
 from registry.crystal import Crystal
 from workers.candidates.filters import Limits, broken_rule, flags, neighbour_pairs
-from workers.candidates.volume import predicted_volume, without_data
+from workers.candidates.volume import atomic_volumes, predicted_volume, predicted_volumes, without_data
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 HALF = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -45,6 +45,16 @@ def test_volume_of_rock_salts_from_halite(numbers: tuple[int, int], a: float) ->
     parent = rock_salt(11, 17, 5.64)
     predicted = predicted_volume(parent.with_numbers(np.array(numbers, np.int16)), parent)
     assert predicted == pytest.approx(a**3 / 4, rel=0.3)
+
+
+def test_volumes_of_a_block_are_those_of_its_crystals() -> None:
+    parent = rock_salt(11, 17, 5.64)
+    numbers = np.array([[19, 17], [12, 8], [55, 35]], np.int16)
+    one_by_one = [predicted_volume(parent.with_numbers(row), parent) for row in numbers]
+    assert predicted_volumes(numbers, parent) == pytest.approx(one_by_one)
+    assert predicted_volumes(parent.numbers[None, :], parent)[0] == pytest.approx(
+        np.cbrt(parent.volume**2 * atomic_volumes(parent).sum())
+    )
 
 
 def test_elements_outside_the_fit_are_told_and_still_have_a_volume() -> None:
