@@ -120,6 +120,8 @@ def _settings(operations: tuple[str, ...], paper: bool, asked: dict[str, Any]) -
 
 def _print(found: Generated, as_json: bool) -> None:
     counts = found.counts.as_dict()
+    if missing := found.counts.rejected["no_reference"]:
+        click.echo(f"lode: {missing} have elements that the hull lacks: label known crystals of these first", err=True)
     if as_json:
         print_json({"round": found.round_id, "new": found.new, "known": found.known, **counts})
         return
