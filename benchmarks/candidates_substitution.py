@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import count
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pymatgen.core import Species
@@ -19,7 +19,7 @@ from pymatgen.core.structure_prediction.substitution_probability import Substitu
 
 from benchmarks.crystals import cpu_seconds
 from workers.candidates.oxidation import Ion
-from workers.candidates.substitution import paper_mappings, paper_slot, predictions
+from workers.candidates.substitution import Mappings, paper_mappings, paper_slot, predictions
 from workers.candidates.table import substitution_table
 
 SETS: dict[str, tuple[Ion, ...]] = {
@@ -75,14 +75,13 @@ def compared(name: str, predictor: SubstitutionPredictor, threshold: float) -> R
     return Row(len(ions), len(found), len(different), ours, theirs, len(paper), seconds)
 
 
-def repeated(task):
+def repeated(task: Callable[[], Mappings]) -> tuple[Mappings, float]:
     """The answer, and CPU seconds of one call."""
-    total = 0.0
-    for calls in count(1):
+    total, calls = 0.0, 0
+    while total < LONG_ENOUGH:
         answer, seconds = cpu_seconds(task)
-        total += seconds
-        if total > LONG_ENOUGH:
-            return answer, total / calls
+        total, calls = total + seconds, calls + 1
+    return answer, total / calls
 
 
 def print_table(rows: dict[str, Row], threshold: float) -> None:
