@@ -6,7 +6,8 @@ Parents are the crystals of the Materials Project created before 2014 (LODE_TEST
 those created since whose reduced composition no parent has. Recall at N is the share of the later *compositions* that
 the first N candidates hold, and of the later *crystals* that StructureMatcher (`registry.identity.duplicates`)
 finds equal to a candidate of their composition among the first N, as proposed: unrelaxed, at its predicted volume. They
-are a random sample (--crystals).
+are a random sample (--crystals). Ceilings: what the whole pool holds, crystals by structure type and who sits where;
+and the share of crystals whose structure type a parent has or a division of one leads to.
 
 Rankings: `paper`, lambda clipped at 0, probability only where compositions differ, threshold 0.001, one or two ions
 replaced, states guessed from the composition; `nearest`, our pool by the probability from the nearest parent; `all`, by
@@ -156,6 +157,11 @@ class Matcher:
         self.wanted: dict[int, list[Identity]] = defaultdict(list)
         for row in chosen.tolist():
             self.wanted[int(of.compositions[row])].append(Identity(of.later[row]))
+        names = {one.label: index for index, one in enumerate(of.types)}
+        found = [type_and_key(of.later[row], names, of.types) for row in chosen.tolist()]
+        pool = set(zip(of.pool.types.tolist(), of.pool.keys.tolist(), strict=True))
+        self.of_known_types = sum(pair is not None for pair in found) / self.count
+        self.in_pool = sum(pair in pool for pair in found) / self.count
         self.compared: dict[tuple[int, int], list[bool]] = {}
         self.lost = 0
 
@@ -211,6 +217,7 @@ def measure(quick: bool, crystals: int = 0) -> dict[str, object]:
         "ceiling_compositions": composition_recall(of.pool, np.arange(len(of.pool)), wanted),
         "ceiling_compositions_paper": composition_recall(paper, np.arange(len(paper)), wanted),
     }
+    summary |= {"ceiling_structure_types": matcher.of_known_types, "ceiling_crystals": matcher.in_pool}
     print(json.dumps(summary), flush=True)
     heads = [f"{what} {size:.0e}" for what in ("compositions", "crystals") for size in sizes]
     print(f"{'':16}" + "".join(f"{head:>20}" for head in heads), flush=True)

@@ -120,7 +120,8 @@ def _ways(elements: Ints, members: Ints, sources: Ints, odds: Floats, whole: int
     for row in range(len(elements)):
         for member in range(len(members)):
             product = _product(elements[row], members[member], sources[member], odds)
-            sums[int(member >= whole), row] -= np.log1p(-min(product, SUREST))
+            if product > 0:
+                sums[int(member >= whole), row] -= np.log1p(-min(product, SUREST))
     return sums
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ class Pool:
         return Pool(*(column[rows] for column in self.columns))
 
     @property
-    def columns(self) -> tuple[NDArray[np.generic], ...]:
+    def columns(self) -> tuple[NDArray[Any], ...]:
         return (self.types, self.keys, self.members, self.placed, self.probabilities, self.compositions)
 
 
@@ -90,13 +91,15 @@ def proposed(
     order = np.argsort(-odds.table, axis=1, kind="stable")
     options = (order, np.take_along_axis(odds.table, order, axis=1))
     kept: list[Pool] = []
+    held = 0
     for index in sorted(range(len(types)), key=lambda i: (-len(types[i].members), i)):  # raises the threshold early
         found = _of_type(
             types[index], index, odds.rows(types[index]), options, (threshold, most_replaced, partial), known
         )
         kept.append(found)
-        if sum(map(len, kept)) > 2 * room:
-            kept = [_most_probable(_joined(kept), room)]
+        held += len(found)
+        if held > 2 * room:
+            kept, held = [_most_probable(_joined(kept), room)], room
             threshold = max(threshold, float(kept[0].probabilities.min()))
     pool = _most_probable(_joined(kept), room)
     return pool.select(np.lexsort((pool.keys, pool.types)))

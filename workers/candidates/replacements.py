@@ -98,7 +98,7 @@ def published_lambdas(table: SubstitutionTable) -> Floats:
 
 def _shares(weights: Floats) -> Floats:
     total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0), dtype=np.float64)
 
 
 @entry_point

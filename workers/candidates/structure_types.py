@@ -163,11 +163,13 @@ def typed_cell(crystal: Crystal) -> tuple[Prototype, Crystal]:
 
 def _typed(crystal: Crystal, funnel: Funnel) -> tuple[Prototype, Crystal] | None:
     if len(crystal.amounts) > MOST_PLACES:
-        return funnel.parent("too_many_elements")
+        funnel.parent("too_many_elements")
+        return None
     try:
         found = typed_cell(crystal)
     except BadRecord:
-        return funnel.parent("no_space_group")
+        funnel.parent("no_space_group")
+        return None
     funnel.parent("used")
     return found
 

@@ -196,7 +196,8 @@ def enumerate_mappings(
 def _options(slots: Sequence[Slot], order: Sequence[Ints], distinct: Literal["elements", "ions"]) -> Options:
     most = max((len(s.ions) for s in slots), default=0)
     shape = (len(slots), max(most, 1))
-    found = Options(np.zeros(shape), *(np.zeros(shape, np.int64) for _ in range(3)), np.array([s.kin for s in slots]))
+    identities, charges, replaced = (np.zeros(shape, np.int64) for _ in range(3))
+    found = Options(np.zeros(shape), identities, charges, replaced, np.array([s.kin for s in slots], np.int64))
     for row, (s, by_odds) in enumerate(zip(slots, order, strict=True)):
         end = len(s.ions)
         found.probabilities[row, :end] = s.probabilities[by_odds]
