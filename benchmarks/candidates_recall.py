@@ -10,9 +10,9 @@ are a random sample (--crystals). Ceilings: what the whole pool holds, crystals 
 and the share of crystals whose structure type a parent has or a division of one leads to.
 
 Rankings: `paper`, lambda clipped at 0, probability only where compositions differ, threshold 0.001, one or two ions
-replaced, states guessed from the composition; `nearest`, our pool by the probability from the nearest parent; `all`, by
-all parents of a structure type together; `charges`, less what common charges don't balance; `ours`, less what differs
-in size as well; `ours, one each`, one structure per composition; `random`, our pool shuffled.
+replaced, one charge for each element such that the formula balances; `nearest`, our pool by the probability from the
+nearest parent; `all`, by all parents of a structure type together; `charges`, less what common charges don't balance;
+`ours`, less what differs in size as well; `ours, one each`, one structure per composition; `random`, our pool shuffled.
 
 --quick takes crystals of at most 6 sites. --fit fits the weights to 2012 and 2013 instead, from what was known before:
 the later years aren't looked at. The last line is JSON.
@@ -34,17 +34,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Lattice
+from pymatgen.core import Element, Lattice
 
 from benchmarks.crystals import cpu_seconds
 from registry.crystal import Crystal
 from registry.errors import BadRecord
-from registry.identity.composition import ATOMIC_NUMBERS
+from registry.identity.composition import ATOMIC_NUMBERS, Composition
 from registry.identity.duplicates import Identity, rule_of
 from registry.identity.isotypes import scale
 from workers.candidates.likelihood import Evidence, Weights, evidence
 from workers.candidates.novelty import KnownCompositions, composition_keys
-from workers.candidates.oxidation import oxidation_states
 from workers.candidates.pool import Pool, crystal_of, elements_of, keys_of, proposed
 from workers.candidates.ranked import best
 from workers.candidates.replacements import Odds, kinds, mined_odds, paper_odds
@@ -53,7 +52,7 @@ from workers.candidates.structure_types import StructureType, canonical, structu
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000, 100_000)
 QUICK_SITES = 6
-CRYSTALS, QUICK_CRYSTALS = 3_000, 200
+CRYSTALS, QUICK_CRYSTALS = 1_500, 200
 PAPER_THRESHOLD, PAPER_REPLACED = 1e-3, 2
 GRID = {"partial": (0.003, 0.01, 0.03), "unbalanced": (0.0, 0.5, 1.0, 1.5, 2.0), "mismatch": (0.0, 3.0, 5.0, 7.0, 10.0)}
 FIT_SIZES = (2_000, 10_000, 30_000, 100_000)
@@ -112,20 +111,38 @@ def study(crystals: Sequence[Dated], start: str, end: str) -> Study:
 
 
 def paper_pool(of: Study) -> Pool:
-    states = [composition_states(tuple(one.amounts.items())) for one in of.parents]
+    states = [composition_states(one.amounts) for one in of.parents]
     known = KnownCompositions.of(one.amounts for one in of.parents)
     limits = {"threshold": PAPER_THRESHOLD, "most_replaced": PAPER_REPLACED, "partial": 1.0}
     return proposed(of.types, paper_odds(states), known=known, **limits)
 
 
+def composition_states(amounts: dict[int, int]) -> dict[int, int] | None:
+    """One charge for each element that balances a formula, with the fewest uncommon ones; None where there is none."""
+    return _balanced_states(tuple(sorted(Composition.of(amounts).reduced.items())))
+
+
 @cache
-def composition_states(amounts: tuple[tuple[int, int], ...]) -> dict[int, int] | None:
-    numbers = np.repeat(np.array([number for number, _ in amounts], np.int16), [count for _, count in amounts])
-    one = Crystal(np.eye(3), numbers, np.zeros((len(numbers), 3)))
-    states = oxidation_states(one, max_sites=0)
-    if states.method != "composition":
+def _balanced_states(amounts: tuple[tuple[int, int], ...]) -> dict[int, int] | None:
+    if len(amounts) == 1:
         return None
-    return dict(zip(numbers.tolist(), states.charges.tolist(), strict=True))
+    found = [
+        (sum(uncommon for _, uncommon in ways), [charge for charge, _ in ways])
+        for ways in product(*(_charges(number) for number, _ in amounts))
+        if sum(charge * count for (charge, _), (_, count) in zip(ways, amounts, strict=True)) == 0
+    ]
+    if not found:
+        return None
+    return dict(zip((number for number, _ in amounts), min(found, key=lambda way: way[0])[1], strict=True))
+
+
+@cache
+def _charges(number: int) -> list[tuple[int, bool]]:
+    """Charges other than 0, and whether they are uncommon."""
+    element = Element.from_Z(number)
+    common = [int(charge) for charge in element.common_oxidation_states if charge]
+    others = [int(charge) for charge in element.icsd_oxidation_states if charge and charge not in common]
+    return [(charge, False) for charge in common] + [(charge, True) for charge in others]
 
 
 def rankings(of: Study, largest: int) -> dict[str, np.ndarray]:
@@ -201,7 +218,12 @@ def measure(quick: bool, crystals: int = 0) -> dict[str, object]:
     warnings.filterwarnings("ignore")
     sizes = QUICK_SIZES if quick else SIZES
     of, seconds = cpu_seconds(lambda: study(dated_crystals(QUICK_SITES if quick else 10_000), "2014", "9999"))
-    paper = paper_pool(of)
+    print(
+        f"{len(of.parents):,} parents, {len(of.types):,} types, {len(of.pool):,} in the pool: {seconds:.0f} s",
+        flush=True,
+    )
+    paper, seconds_of_paper = cpu_seconds(lambda: paper_pool(of))
+    print(f"{len(paper):,} in the paper's pool: {seconds_of_paper:.0f} s", flush=True)
     orders = {name: (of.pool, rows) for name, rows in rankings(of, sizes[-1]).items()}
     orders = {"paper": (paper, best(paper, paper.probabilities, sizes[-1])), **orders}
     matcher = Matcher(of, crystals or (QUICK_CRYSTALS if quick else CRYSTALS))
