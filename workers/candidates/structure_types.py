@@ -185,16 +185,22 @@ def parts_of(prototype: Prototype, cell: Crystal, funnel: Funnel | None = None) 
         return funnel.reject("undivided: too large")
     place_of = {ATOMIC_NUMBERS[symbol]: place for place, symbol in enumerate(prototype.elements)}
     marks = np.array([place_of[number] + 1 for number in cell.numbers.tolist()], dtype=np.int16)
-    try:
-        found = symmetry(cell.with_numbers(marks))
-    except (ArithmeticError, ValueError):
-        return funnel.reject("undivided: no symmetry")
-    for place in range(len(place_of)):
-        subsets = unique_subsets(found, np.flatnonzero(marks == place + 1), max_sites=DIVIDED_SITES, both_change=True)
-        for sites in subsets[:MOST_PARTS]:
+    for place, subsets in enumerate(_subsets(cell.with_numbers(marks), len(place_of), funnel)):
+        for sites in subsets:
             part = _part(cell, marks, place, sites)
             if part is not None:
                 yield part
+
+
+def _subsets(marked: Crystal, places: int, funnel: Funnel) -> list[list[Ints]]:
+    """For each place, the parts of its sites that differ; sites hold the number of their place, from 1."""
+    try:
+        found = symmetry(marked)
+        sites = [np.flatnonzero(marked.numbers == place + 1) for place in range(places)]
+        return [unique_subsets(found, one, max_sites=DIVIDED_SITES, both_change=True)[:MOST_PARTS] for one in sites]
+    except (ArithmeticError, ValueError):
+        funnel.reject("undivided: no symmetry")
+        return []
 
 
 def _part(cell: Crystal, marks: NDArray[np.int16], place: int, sites: Ints) -> Part | None:
