@@ -33,6 +33,11 @@ ELECTRONVOLTS = click.FloatRange(-10, 10)
     help="Which to use; may be repeated.  [default: both]",
 )
 @click.option("--paper", is_flag=True, help="Begin with the paper's values instead of ours; other options change them.")
+@click.option(
+    "--odds",
+    type=click.Choice(["family", "paper"]),
+    help="Among the family's ions of one sign, or the paper's.  [default: family]",
+)
 @click.option("--threshold", type=PROBABILITY, help="Least probability of a substitution.  [default: 1e-5]")
 @click.option("--partial-threshold", type=PROBABILITY, help="The same of a partial one.  [default: 1e-3]")
 @click.option("--most-replaced", type=click.IntRange(1), help="Ions replaced at a time.  [default: all of them]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from workers.candidates.substitution import (
     Mappings,
     Slot,
     enumerate_mappings,
+    paper_slot,
     replaces_something,
     slot,
 )
@@ -75,7 +76,7 @@ def _whole(parent: Described, context: Context, antitype: bool) -> Recipe:
 def _whole_slot(ion: Ion, amount: int, parent: Described, context: Context, antitype: bool) -> Slot:
     if not parent.is_ionic:
         return neutral_slot(ion, amount, context.family)
-    return slot(context.table, ion, amount, context.ions, kin=ion.number, mirrored=antitype)
+    return _slot(ion, amount, context, ion.number, mirrored=antitype)
 
 
 def _partial(parent: Described, found: Symmetry, context: Context) -> Iterator[Recipe]:
@@ -116,13 +117,31 @@ def _subsets(made: Groupings, size: int) -> Ints:
 
 
 def _parted_slots(ion: Ion, size: int, of: int, others: dict[Ion, int], context: Context) -> list[Slot]:
-    replaced = slot(context.table, ion, size, context.ions, kin=-1, keep=False)
+    replaced = _slot(ion, size, context, -1, keep=False)
     rest = _staying(ion, of - size, context, -2)
     return [replaced, rest, *(_staying(other, count, context, other.number) for other, count in others.items())]
 
 
 def _staying(ion: Ion, amount: int, context: Context, kin: int) -> Slot:
-    return slot(context.table, ion, amount, context.ions, kin=kin, replace=not context.at_home(ion))
+    return _slot(ion, amount, context, kin, replace=not context.at_home(ion))
+
+
+def _slot(
+    ion: Ion,
+    amount: int,
+    context: Context,
+    kin: int,
+    *,
+    keep: bool = True,
+    replace: bool = True,
+    mirrored: bool = False,
+) -> Slot:
+    """What may fill a slot, by the odds that are asked for. Mirrored ions have ours alone."""
+    if context.settings.odds == "family" or mirrored:
+        return slot(context.table, ion, amount, context.ions, kin=kin, keep=keep, replace=replace, mirrored=mirrored)
+    every = paper_slot(context.table, ion, amount, kin=kin, family=context.ions)
+    first, end = int(not (keep and context.at_home(ion))), len(every.ions) if replace else 1
+    return Slot(ion, amount, every.ions[first:end], every.probabilities[first:end], kin)
 
 
 def _layout(parent: Described, groups: Sequence[Ints]) -> Layouts:
@@ -135,8 +154,9 @@ def _layout(parent: Described, groups: Sequence[Ints]) -> Layouts:
 
 def _acceptable(slots: Sequence[Slot], context: Context, threshold: float, *, balanced: bool, layouts: int) -> Mappings:
     """Different from the parent, balanced and chemically ordered; what isn't counts once for each of its layouts."""
-    settings, mappings = context.settings, _likely(slots, threshold)
-    mappings = mappings.select(_changes(mappings, settings.most_replaced))
+    settings = context.settings
+    mappings = enumerate_mappings(slots, threshold, balanced=False, most_replaced=settings.most_replaced)
+    mappings = mappings.select(replaces_something(mappings))
     if balanced:
         mappings = _counted(mappings, _balanced(mappings), "charge", layouts, context.funnel)
     if not any(one.charges.any() for one in slots):
@@ -147,22 +167,6 @@ def _acceptable(slots: Sequence[Slot], context: Context, threshold: float, *, ba
         return mappings
     reduced = anion_formers_reduced(filled_numbers(mappings), filled_charges(mappings))
     return _counted(mappings, reduced, "oxidised_anion_former", layouts, context.funnel)
-
-
-def _likely(slots: Sequence[Slot], threshold: float) -> Mappings:
-    """All fillings above the threshold, whatever their charge: slots of no amount are always balanced."""
-    free = enumerate_mappings([replace(one, amount=0) for one in slots], threshold)
-    return Mappings(tuple(slots), free.choices, free.probabilities)
-
-
-def _changes(mappings: Mappings, most: int | None) -> Bools:
-    """(k,) bool: something is replaced, and at most so many ions."""
-    if most is None:
-        return replaces_something(mappings)
-    changed = np.zeros(len(mappings), dtype=np.int64)
-    for column, one in zip(mappings.choices.T, mappings.slots, strict=True):
-        changed += np.array([ion != one.source for ion in one.ions], dtype=bool)[column]
-    return np.asarray((changed > 0) & (changed <= most), dtype=bool)
 
 
 def _balanced(mappings: Mappings) -> Bools:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from workers.candidates.filters import Limits
 
@@ -16,6 +17,8 @@ class Settings:
     max_partial_sites: up to here all subsets of an ion's sites are tried, beyond only unions of Wyckoff orbits;
     max_groupings: at most so many of one ion, see `groupings.Bounds`.
     per_parent, partial_per_parent: at most this many of each operation per parent, see `ranking.best`.
+    odds: of replacements. "family": among the family's ions of the same sign; "paper": the paper's, over all published
+    ions of any sign (see docs/substitution.md).
     most_replaced: at most so many ions of a parent are replaced; None: up to all.
     substitution, partial: which operations are used.
     antitypes: also fill cation sites with anions and anion sites with cations.
@@ -44,9 +47,11 @@ class Settings:
     novel_compositions: bool = False
     largest_cell: int = 1000
     max_groupings: int = 1 << 14
+    odds: Literal["family", "paper"] = "family"
 
 
 PAPER = Settings(
+    odds="paper",
     threshold=1e-3,
     partial_threshold=1e-3,
     most_replaced=2,

@@ -150,6 +150,15 @@ def test_unbalanced_charges_are_counted() -> None:
     assert funnel.rejected["charge"] == len(unbalanced) > 0
 
 
+def test_the_papers_odds_are_over_all_published_ions() -> None:
+    odds = substitution_table().paper_odds(Ion(11, 1))[substitution_table().index[Ion(19, 1)]]
+    settings = Settings(odds="paper", threshold=odds / 2)
+    found = list(generate([Parent(0, HALITE)], ("K", "Cl"), settings))
+    assert [(formula(c), c.probability) for c in found] == [("KCl", pytest.approx(odds))]
+    elements = {e for c in generate([Parent(0, SPINEL)], ("Zn", "Al", "O"), settings) for e in c.crystal.amounts}
+    assert elements == {8, 13, 30}
+
+
 def test_at_most_so_many_ions_are_replaced() -> None:
     found = list(generate([Parent(0, SPINEL)], ELEMENTS, Settings(most_replaced=1, antitypes=False)))
     changed = [len(c.arguments["mapping"]) + ("sites" in c.arguments) for c in found]  # type: ignore[arg-type]
