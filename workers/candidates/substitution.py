@@ -222,27 +222,3 @@ def elements_of(mappings: Mappings) -> Ints:
     filled = [s.numbers[column] for s, column in zip(mappings.slots, mappings.choices.T, strict=True)]
     numbers = np.sort(np.stack(filled, axis=1), axis=1)
     return np.asarray(1 + (np.diff(numbers, axis=1) != 0).sum(axis=1), dtype=np.int64)
-
-
-def cations_less_electronegative(mappings: Mappings) -> Bools:
-    """(k,) bool: every cation's Pauling electronegativity lies below every anion's (the test of SMACT)."""
-    from pymatgen.core import Element
-
-    cations, anions = np.full(len(mappings), -np.inf), np.full(len(mappings), np.inf)
-    for column, s in zip(mappings.choices.T, mappings.slots, strict=True):
-        pauling = np.array([Element.from_Z(ion.number).X for ion in s.ions])[column]
-        positive = s.charges[column] > 0
-        cations = np.fmax(cations, np.where(positive, pauling, -np.inf))
-        anions = np.fmin(anions, np.where(s.charges[column] < 0, pauling, np.inf))
-    return np.asarray(cations < anions, dtype=bool)
-
-
-def anion_formers_reduced(mappings: Mappings) -> Bools:
-    """(k,) bool: no ion of groups 15 to 17 is a cation (no sulfates, phosphates, chlorates)."""
-    from pymatgen.core import Element
-
-    reduced = np.ones(len(mappings), dtype=bool)
-    for column, s in zip(mappings.choices.T, mappings.slots, strict=True):
-        formers = np.array([15 <= Element.from_Z(ion.number).group <= 17 for ion in s.ions])[column]
-        reduced &= ~(formers & (s.charges[column] > 0))
-    return reduced

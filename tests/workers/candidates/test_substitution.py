@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from pymatgen.core import Element, Species
 from pymatgen.core.structure_prediction.substitution_probability import SubstitutionPredictor, SubstitutionProbability
 
+from workers.candidates.block import filled_charges, filled_numbers
+from workers.candidates.filters import cations_less_electronegative
 from workers.candidates.oxidation import Ion
 from workers.candidates.substitution import (
     PAPER_THRESHOLD,
     Slot,
-    cations_less_electronegative,
     elements_of,
     enumerate_mappings,
     family_ions,
@@ -204,6 +205,7 @@ def test_the_parent_itself_and_unordered_electronegativities_are_seen() -> None:
     found = enumerate_mappings(slots, 0.0)
     unchanged = [found.ions(int(i)) for i in np.flatnonzero(~replaces_something(found))]
     assert unchanged == [(Ion(30, 2), Ion(16, -2))]
-    for i, ordered in enumerate(cations_less_electronegative(found).tolist()):
+    ordered_ones = cations_less_electronegative(filled_numbers(found), filled_charges(found))
+    for i, ordered in enumerate(ordered_ones.tolist()):
         cation, anion = (Element.from_Z(ion.number).X for ion in found.ions(i))
         assert ordered == (cation < anion)
