@@ -96,6 +96,11 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def tried(self) -> int:
+        """Cells."""
+        return self.outcomes.total() - self.outcomes[GAVE_UP]
+
     def add(self, counts: Mapping[int, int]) -> None:
         self.outcomes.update({OUTCOMES[outcome]: count for outcome, count in counts.items() if count})
 
@@ -124,7 +129,7 @@ class RandomSearch:
         atoms = sum(self.amounts.values())
         if atoms > self.settings.most_atoms:
             raise Unsearchable(
-                f"{self.formula}: a formula unit has {atoms} atoms, more than {self.settings.most_atoms}: allow more"
+                f"{self.formula}: a formula unit has {atoms} atoms, more than {self.settings.most_atoms}: allow them"
             )
         if not self.units:
             raise Unsearchable(f"{self.formula}: no space group but P1 can hold it")
