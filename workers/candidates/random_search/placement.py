@@ -21,11 +21,11 @@ spheres found no way out."""
 
 PLACES = 20
 """Points that are tried for one set of sites."""
-LOOSE = 0.5
+LOOSE = 0.7
 """With soft spheres, atoms may start as close as this share of their separation."""
 SWELL = 1.1
 """Diameter of a sphere over the separation, so that the separation is reached in finite time."""
-STEPS = 100
+STEPS = 40
 PUSH = 0.4
 """Angstrom moved per angstrom of summed overlap."""
 LONGEST_STEP = 0.4

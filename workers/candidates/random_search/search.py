@@ -3,7 +3,7 @@
 A structure follows from the composition, the settings, a seed and an index, on every machine: random numbers come from
 one word of state, and kernels use what IEEE 754 rounds alike everywhere. Each index draws, until one comes out: a space
 group (uniform over those that can hold the composition), a number of formula units (uniform), a choice of Wyckoff
-positions (uniform over all), a volume, then cells and points.
+positions (those with few sets of equivalent sites preferred), a volume, then cells and points.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Settings:
     least_volume, largest_volume: shares of the summed atomic volumes, drawn uniformly
     separation: least distance of two atoms as a share of the sum of their covalent radii
     soft_spheres: whether atoms may start closer and are pushed apart
+    per_set: weight of a choice of positions for each set of equivalent sites in it; at 0.2 choices are most like those
+        of known crystals
     cells: tried for one choice of positions; draws: choices tried for one structure
     """
 
@@ -56,13 +58,19 @@ class Settings:
     largest_volume: float = 1.2
     separation: float = 0.65
     soft_spheres: bool = True
+    per_set: float = 0.2
     cells: int = 20
     draws: int = 20
 
     def __post_init__(self) -> None:
         """Raises LodeError for what nothing can be drawn from."""
         whole = (self.most_atoms, self.most_units, self.cells, self.draws)
-        if min(whole) < 1 or not 0 < self.least_volume <= self.largest_volume or not 0 < self.separation < 1:
+        shares = (self.separation, self.per_set)
+        if (
+            min(whole) < 1
+            or not 0 < self.least_volume <= self.largest_volume
+            or not all(0 < one <= 1 for one in shares)
+        ):
             raise LodeError(f"no structures can be drawn from {asdict(self)}: counts, volumes, separation above zero")
 
 
@@ -142,7 +150,7 @@ class RandomSearch:
         """
         most = min(self.settings.most_units, self.settings.most_atoms // sum(self.amounts.values()))
         groups = [number for number in range(2, GROUPS + 1) if either_hand(number) == number]
-        fits = {one: [z for z in range(1, most + 1) if self._choices_of(one, z).count > 0] for one in groups}
+        fits = {one: [z for z in range(1, most + 1) if self._choices_of(one, z).weight > 0] for one in groups}
         return {one: found for one, found in fits.items() if found}
 
     def structures(self, wanted: int, seed: int, tally: Tally | None = None) -> Iterator[RandomStructure]:
@@ -169,7 +177,7 @@ class RandomSearch:
         return None
 
     def fill(self, group: int, units: int, random: State, tally: Tally | None = None) -> Filled | None:
-        """One draw for that space group and number of formula units; None where no cell could be filled."""
+        """One draw for that space group and number of formula units, one of `units`; None where no cell was filled."""
         chosen = self._choices_of(group, units)
         positions, holders = chosen.draw(random)
         low, high = self.settings.least_volume, self.settings.largest_volume
@@ -196,7 +204,9 @@ class RandomSearch:
     def _choices_of(self, group: int, units: int) -> Choices:
         if (kept := self._kept.get((group, units))) is not None:
             return kept
-        made = choices(space_group(group), {number: units * count for number, count in self.amounts.items()})
+        made = choices(
+            space_group(group), {number: units * count for number, count in self.amounts.items()}, self.settings.per_set
+        )
         if made.ways.nbytes <= self._room:
             self._room -= made.ways.nbytes
             self._kept[group, units] = made

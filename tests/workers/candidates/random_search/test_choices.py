@@ -46,7 +46,7 @@ def brute_force(group: SpaceGroup, atoms: list[int]) -> set[Choice]:
 @given(st.integers(1, GROUPS), st.lists(st.integers(1, 5), min_size=1, max_size=3))
 def test_counts_are_those_of_a_brute_force(number: int, atoms: list[int]):
     found = choices(space_group(number), dict(enumerate(atoms, 1)))
-    assert found.count == len(brute_force(space_group(number), atoms))
+    assert found.weight == len(brute_force(space_group(number), atoms))
 
 
 @settings(deadline=None, max_examples=60)
@@ -54,7 +54,7 @@ def test_counts_are_those_of_a_brute_force(number: int, atoms: list[int]):
 def test_what_is_drawn_holds_the_composition(number: int, atoms: list[int], seed: int):
     group = space_group(number)
     found = choices(group, dict(enumerate(atoms, 1)))
-    if not found.count:
+    if not found.weight:
         return
     positions, holders = found.draw(seeded(seed))
     assert np.bincount(holders, group.multiplicities[positions], len(atoms)).tolist() == atoms
@@ -62,19 +62,23 @@ def test_what_is_drawn_holds_the_composition(number: int, atoms: list[int], seed
     assert len(set(singles.tolist())) == len(singles)
 
 
+@pytest.mark.parametrize("per_set", [1.0, 0.2])
 @pytest.mark.parametrize(("number", "atoms"), [(47, [1, 1]), (2, [2, 1]), (166, [2, 3]), (62, [4, 8])])
-def test_draws_are_uniform(number: int, atoms: list[int]):
+def test_draws_follow_the_weights(number: int, atoms: list[int], per_set: float):
     """Chi-squared per degree of freedom, over all choices."""
     group = space_group(number)
-    every, random = brute_force(group, atoms), seeded("uniform")
-    found = choices(group, dict(enumerate(atoms, 1)))
-    draws = 40 * len(every)
+    weights = {one: per_set ** sum(map(len, one)) for one in brute_force(group, atoms)}
+    found, random = choices(group, dict(enumerate(atoms, 1)), per_set), seeded("weighted")
+    assert found.weight == pytest.approx(sum(weights.values()))
+    least = min(weights.values()) / found.weight
+    draws = int(20 / least)
     seen: Counter[Choice] = Counter()
     for _ in range(draws):
         positions, holders = found.draw(random)
         pairs = sorted(zip(holders.tolist(), positions.tolist(), strict=True))
         seen[tuple(tuple(one for holder, one in pairs if holder == element) for element in range(len(atoms)))] += 1
-    assert seen.keys() == every
-    chi_squared = sum((count - 40) ** 2 / 40 for count in seen.values())
-    freedom = max(len(every) - 1, 1)
+    assert seen.keys() == weights.keys()
+    expected = {one: draws * weight / found.weight for one, weight in weights.items()}
+    chi_squared = sum((seen[one] - count) ** 2 / count for one, count in expected.items())
+    freedom = max(len(weights) - 1, 1)
     assert abs(chi_squared / freedom - 1) < 6 * np.sqrt(2 / freedom)
