@@ -60,7 +60,7 @@ class Settings:
     soft_spheres: bool = True
     per_set: float = 0.2
     cells: int = 20
-    draws: int = 20
+    draws: int = 100
 
     def __post_init__(self) -> None:
         """Raises LodeError for what nothing can be drawn from."""
