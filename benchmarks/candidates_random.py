@@ -12,7 +12,8 @@ met at all. Ours tries 20 choices of positions a request, 20 cells each. CPU sec
 
 `sets`: over real crystals of up to 30 atoms (LODE_TEST_DATA), by the weight that each set of equivalent sites gives a
 choice of Wyckoff positions: the mean number of sets that is drawn for their compositions and groups, theirs, and the
-mean logarithm of the probability of the real choice.
+mean logarithm of the probability of the real choice. Then how many of them have a volume and distances as they are
+drawn.
 
 Of ours, besides: the share of each crystal system where nobody asks for a group, the share in which moyopy finds the
 requested symmetry or more, and the least distance over what was asked.
@@ -40,6 +41,7 @@ from typing import Any, NamedTuple
 
 import moyopy
 import numpy as np
+from ase.data import covalent_radii
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from benchmarks.crystals import real_crystals
@@ -47,10 +49,12 @@ from registry.crystal import Crystal
 from registry.identity.composition import SYMBOLS
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
-from workers.candidates.random_search import RandomSearch
+from workers.candidates.random_search import RandomSearch, Settings
 from workers.candidates.random_search.choices import choices
+from workers.candidates.random_search.radii import estimated_volume
 from workers.candidates.random_search.stream import seeded
 from workers.candidates.random_search.wyckoff import LAST_OF_SYSTEM, crystal_system, space_group
+from workers.candidates.volume import PACKING, bond_radii
 
 COMPOSITIONS: Mapping[str, Mapping[int, int]] = {
     "NaCl": {11: 1, 17: 1},  # a salt of two atoms
@@ -59,6 +63,7 @@ COMPOSITIONS: Mapping[str, Mapping[int, int]] = {
     "Mg17Al12": {12: 17, 13: 12},  # an alloy, 29 atoms or none
 }
 TOLERANCE = 1e-9
+SPHERE = 4 / 3 * np.pi
 WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05)
 
 Make = Callable[[], Crystal | None]
@@ -262,6 +267,7 @@ def likeliest(count: int) -> dict[str, float]:
         return {}
     found = likelihoods(real)
     print_likelihoods(real, found)
+    print_estimates(real)
     return {"random_likeliest_weight": max(found, key=lambda weight: found[weight][1])}
 
 
@@ -286,11 +292,21 @@ def summary(rows: dict[str, dict[str, float]]) -> dict[str, object]:
 
 
 class Real(NamedTuple):
-    """What a real crystal chose; sets: its number of sets of equivalent sites."""
+    """What a real crystal chose.
+
+    sets: its number of sets of equivalent sites
+    volume, in_bonds, in_spheres: that of its cell over the summed atomic volumes, over packed bond spheres, over the
+        covalent spheres
+    closest: least distance over the sum of covalent radii
+    """
 
     group: int
     amounts: dict[int, int]
     sets: int
+    volume: float
+    in_bonds: float
+    in_spheres: float
+    closest: float
 
 
 def shuffled(count: int) -> list[Crystal]:
@@ -311,10 +327,38 @@ def real_choices(count: int) -> list[Real]:
             primitive = moyopy.MoyoDataset(cell, symprec=0.01).prim_std_cell
             symmetry = moyopy.MoyoDataset(primitive, symprec=0.01)
             if symmetry.number > 1 and primitive.num_atoms <= 30:
-                found.append(Real(symmetry.number, dict(Counter(primitive.numbers)), len(set(symmetry.orbits))))
+                found.append(real_choice(Crystal(primitive.basis, primitive.numbers, primitive.positions), symmetry))
         if len(found) == count:
             break
     return found
+
+
+def real_choice(crystal: Crystal, symmetry: moyopy.MoyoDataset) -> Real:
+    numbers, radii = crystal.numbers, covalent_radii[crystal.numbers]
+    lattice = np.ascontiguousarray(crystal.lattice)
+    points = np.ascontiguousarray(crystal.frac_coords @ lattice)
+    one, other, images, distances = find_points_in_spheres(points, points, 6.0, np.array([1, 1, 1]), lattice, 1e-8)
+    apart = (one != other) | images.any(axis=1)
+    return Real(
+        symmetry.number,
+        crystal.amounts,
+        len(set(symmetry.orbits)),
+        crystal.volume / estimated_volume(numbers),
+        crystal.volume / (PACKING * SPHERE * bond_radii(crystal) ** 3).sum(),
+        crystal.volume / (SPHERE * radii**3).sum(),
+        float((distances / (radii[one] + radii[other]))[apart].min(initial=np.inf)),
+    )
+
+
+def print_estimates(real: list[Real]) -> None:
+    """How many real crystals lie where random ones are drawn, by what volumes are measured in."""
+    low, high = Settings().least_volume, Settings().largest_volume
+    for name in ("volume", "in_bonds", "in_spheres"):
+        values = np.array([getattr(one, name) for one in real])
+        within = ((values >= low) & (values <= high)).mean()
+        print(f"{name:>22}: median {np.median(values):.2f}, {within:.1%} from {low} to {high}")
+    close = np.mean([one.closest < Settings().separation for one in real])
+    print(f"{'closest':>22}: {close:.2%} closer than {Settings().separation}")
 
 
 def likelihoods(real: list[Real]) -> dict[float, tuple[float, float]]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +27,8 @@ from workers.candidates.random_search.radii import estimated_volume, separations
 from workers.candidates.random_search.stream import State, next_uniform, one_of, seeded
 from workers.candidates.random_search.wyckoff import GROUPS, Ints, SpaceGroup, space_group
 
-MOST_ELEMENTS = 8
-"""More make the tables of what is left to place too large."""
+MOST_STATES = 300_000
+"""Of the tables of what is left to place: 30 atoms of any number of elements have fewer."""
 KEPT_BYTES = 1 << 26
 """Of such tables, that a search keeps."""
 OUTCOMES = {MADE: "made", NARROW: "narrow cell", CROWDED: "no room", OVERLAPPING: "overlap"}
@@ -132,13 +132,13 @@ class RandomSearch:
     def _refuse(self) -> None:
         if bare := without_radius(self.amounts):
             raise Unsearchable(f"{self.formula}: no radius is known for {', '.join(bare)}")
-        if len(self.amounts) > MOST_ELEMENTS:
-            raise Unsearchable(f"{self.formula}: {len(self.amounts)} elements, more than {MOST_ELEMENTS}")
         atoms = sum(self.amounts.values())
         if atoms > self.settings.most_atoms:
             raise Unsearchable(
                 f"{self.formula}: a formula unit has {atoms} atoms, more than {self.settings.most_atoms}: allow them"
             )
+        if self._states(1) > MOST_STATES:
+            raise Unsearchable(f"{self.formula}: too many atoms of too many elements to count where they can sit")
         if not self.units:
             raise Unsearchable(f"{self.formula}: no space group but P1 can hold it")
 
@@ -149,9 +149,13 @@ class RandomSearch:
         P1 isn't asked, and of mirrored pairs one is.
         """
         most = min(self.settings.most_units, self.settings.most_atoms // sum(self.amounts.values()))
+        tried = [z for z in range(1, most + 1) if self._states(z) <= MOST_STATES]
         groups = [number for number in range(2, GROUPS + 1) if either_hand(number) == number]
-        fits = {one: [z for z in range(1, most + 1) if self._choices_of(one, z).weight > 0] for one in groups}
+        fits = {one: [z for z in tried if self._choices_of(one, z).weight > 0] for one in groups}
         return {one: found for one, found in fits.items() if found}
+
+    def _states(self, units: int) -> int:
+        return prod(units * count + 1 for count in self.amounts.values())
 
     def structures(self, wanted: int, seed: int, tally: Tally | None = None) -> Iterator[RandomStructure]:
         """The first `wanted` structures, by index; fewer where most indices give up."""

@@ -145,6 +145,13 @@ def test_another_process_makes_the_same(searches: dict[str, RandomSearch]):
     assert told == [public_id(one.crystal) for one in searches["Al2O3"].structures(3, 0)]
 
 
+def test_many_elements_and_few_formula_units():
+    """Formula units that would take too large tables are left out."""
+    search = RandomSearch(dict.fromkeys((3, 5, 6, 7, 8, 9, 11, 12), 1), Settings(most_atoms=80, most_units=9))
+    assert {units for every in search.units.values() for units in every} == {1, 2, 3}
+    assert len(list(search.structures(3, 0))) == 3
+
+
 def test_everything_tried_is_counted():
     search, tally = RandomSearch(SALT), Tally()
     made = list(search.structures(50, 0, tally))
@@ -176,7 +183,7 @@ def test_soft_spheres_make_room():
     [
         ({103: 1, 8: 1}, Settings(), "no radius is known for Lr"),
         (ALLOY, Settings(most_atoms=28), "a formula unit has 29 atoms, more than 28"),
-        (dict.fromkeys(range(3, 12), 1), Settings(), "9 elements, more than 8"),
+        ({3: 15, 8: 16, 9: 17, 11: 18, 12: 19}, Settings(most_atoms=99), "too many atoms of too many elements"),
     ],
 )
 def test_what_can_not_be_searched_says_why(amounts: dict[int, int], asked: Settings, reason: str):
