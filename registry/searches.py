@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from registry import bulk, queue
 from registry.errors import LodeError
+from registry.hull.levels import IMPORTED
 from registry.identity.composition import Composition
 from registry.ingest import composition_row
 from registry.models import Composition as CompositionRow
-from registry.models import Search
+from registry.models import Level, Search
 
 MOST_STRUCTURES = 100_000
 SEEDS = 2**63
@@ -66,10 +67,11 @@ def ask(
 ) -> Asked:
     """Look for the structure of a composition (atomic number -> atoms) by so many random ones.
 
-    Asked again with more structures, a search goes on where it ended. Raises LodeError for impossible numbers, and
-    where that seed belongs to a search with other settings.
+    Asked again with more structures, a search goes on where it ended. Raises LodeError for impossible numbers, for a
+    level that nothing is relaxed at, and where that seed belongs to a search with other settings.
     """
     check_numbers(structures, seed)
+    _check_level(session, level_id)
     reduced = Composition.of(Composition.of(amounts).reduced)
     row = composition_row(reduced)
     composition_id = bulk.add_missing(session, CompositionRow, "reduced_formula", [row]).ids[reduced.reduced_formula]
@@ -101,6 +103,12 @@ def check_numbers(structures: int, seed: int) -> None:
         raise LodeError(f"{structures} structures: ask for 1 to {MOST_STRUCTURES}")
     if not 0 <= seed < SEEDS:
         raise LodeError(f"seed {seed}: choose one from 0 to {SEEDS - 1}")
+
+
+def _check_level(session: Session, level_id: int) -> None:
+    level = session.get_one(Level, level_id)
+    if level.engine == IMPORTED:
+        raise LodeError(f"level '{level.name}' holds imported energies: nothing is relaxed at it")
 
 
 def progress(session: Session, level: str | None = None) -> list[dict[str, Any]]:

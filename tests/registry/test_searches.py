@@ -50,6 +50,11 @@ def test_impossible_numbers_are_refused(session: Session, structures: int, seed:
         ask(session, SALT, make.level(session).id, structures, seed, {})
 
 
+def test_a_level_of_imported_energies_has_no_engine(session: Session):
+    with pytest.raises(LodeError, match="'theirs' holds imported energies"):
+        ask(session, SALT, make.level(session, "theirs", engine="imported").id, 1, 0, {})
+
+
 def test_progress_of_each_search(session: Session):
     level = make.level(session)
     asked = make.search(session, "NaCl", level, structures=12)
