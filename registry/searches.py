@@ -22,9 +22,7 @@ MOST_STRUCTURES = 100_000
 SEEDS = 2**63
 PROGRESS = """
 SELECT composition.reduced_formula, level.name AS level, search.seed, search.structures AS wanted,
-       count(selection.id) AS stored,
-       count(selection.id) FILTER (WHERE run.converged) AS completed,
-       count(selection.id) FILTER (WHERE run.failed AND NOT run.converged) AS failed,
+       run.stored, run.completed, run.failed,
        label.lowest_formation_energy_per_atom, label.formation_energy_per_atom, label.e_above_hull, label.public_id,
        label.prototype, label.spacegroup_number, search.counts, search.asked_by, search.created_at, search.finished_at,
        work.error
@@ -33,17 +31,19 @@ JOIN composition ON composition.id = search.composition_id
 JOIN level ON level.id = search.level_id
 JOIN analytics.composition_labels AS label
   ON label.level = level.name AND label.reduced_formula = composition.reduced_formula
-LEFT JOIN selection ON selection.search_id = search.id
 CROSS JOIN LATERAL (
-    SELECT coalesce(bool_or(state = 'converged'), false) AS converged,
-           coalesce(bool_or(state = 'failed'), false) AS failed
-    FROM calculation
-    WHERE initial_structure_id = selection.structure_id AND calculation.level_id = search.level_id) AS run
+    SELECT count(*) AS stored, count(converged.id) AS completed,
+           count(*) FILTER (WHERE converged.id IS NULL AND EXISTS (
+             SELECT FROM calculation AS attempt
+             WHERE attempt.initial_structure_id = selection.structure_id AND attempt.level_id = search.level_id
+               AND attempt.state = 'failed')) AS failed
+    FROM selection
+    LEFT JOIN calculation AS converged ON converged.initial_structure_id = selection.structure_id
+         AND converged.level_id = search.level_id AND converged.state = 'converged'
+    WHERE selection.search_id = search.id) AS run
 LEFT JOIN work ON work.kind = 'search' AND work.subject_id = search.id AND work.target_id = search.level_id
      AND work.state = 'dead'
 WHERE :level IS NULL OR level.name = :level
-GROUP BY search.id, composition.id, level.id, work.id, label.lowest_formation_energy_per_atom,
-         label.formation_energy_per_atom, label.e_above_hull, label.public_id, label.prototype, label.spacegroup_number
 ORDER BY search.id
 """
 

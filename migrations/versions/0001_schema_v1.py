@@ -419,6 +419,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calculation")),
         sa.UniqueConstraint("id", "level_id", name=op.f("uq_calculation_id_level_id")),
     )
+    op.create_index(
+        "ix_calculation_failed",
+        "calculation",
+        ["initial_structure_id", "level_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'failed'"),
+    )
     op.create_index(op.f("ix_calculation_final_structure_id"), "calculation", ["final_structure_id"], unique=False)
     op.create_index(op.f("ix_calculation_level_id_id"), "calculation", ["level_id", "id"], unique=False)
     op.create_index(
@@ -944,6 +951,7 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_calculation_level_id_id"), table_name="calculation")
     op.drop_index(op.f("ix_calculation_final_structure_id"), table_name="calculation")
+    op.drop_index("ix_calculation_failed", table_name="calculation", postgresql_where=sa.text("state = 'failed'"))
     op.drop_table("calculation")
     op.drop_index("ix_work_waiting", table_name="work", postgresql_where=sa.text("state = 'waiting'"))
     op.drop_index("ix_work_running", table_name="work", postgresql_where=sa.text("state = 'running'"))

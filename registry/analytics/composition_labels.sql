@@ -13,16 +13,15 @@ FROM (
 JOIN composition ON composition.id = asked.composition_id
 JOIN level ON level.id = asked.level_id
 CROSS JOIN LATERAL (
-    SELECT count(*) AS stored,
-           count(*) FILTER (WHERE 'converged' = ANY (run.states)) AS completed,
-           count(*) FILTER (WHERE 'failed' = ANY (run.states) AND NOT 'converged' = ANY (run.states)) AS failed
+    SELECT count(*) AS stored, count(label.id) AS completed,
+           count(*) FILTER (WHERE label.id IS NULL AND EXISTS (
+             SELECT FROM calculation AS attempt
+             WHERE attempt.initial_structure_id = selection.structure_id AND attempt.level_id = asked.level_id
+               AND attempt.state = 'failed')) AS failed
     FROM search
     JOIN selection ON selection.search_id = search.id
-    CROSS JOIN LATERAL (
-        SELECT array_agg(calculation.state) AS states
-        FROM calculation
-        WHERE calculation.initial_structure_id = selection.structure_id
-          AND calculation.level_id = asked.level_id) AS run
+    LEFT JOIN calculation AS label ON label.initial_structure_id = selection.structure_id
+         AND label.level_id = asked.level_id AND label.state = 'converged'
     WHERE search.composition_id = asked.composition_id AND search.level_id = asked.level_id) AS runs
 LEFT JOIN LATERAL (
     SELECT structure.public_id, prototype.label AS prototype, prototype.spacegroup_number,
