@@ -26,6 +26,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import logging
 import os
 import random
 import signal
@@ -253,6 +254,7 @@ def measure(quick: bool) -> dict[str, object]:
     except ImportError:
         raise SystemExit("pyxtal isn't installed: pip install 'motherlode[bench]'") from None
     warnings.filterwarnings("ignore")
+    logging.getLogger("moyo").setLevel(logging.ERROR)
     count, seconds = (1_000, 0.5) if quick else (5_000, 30.0)
     list(RandomSearch({3: 1}).structures(2, 0))  # compiles, or loads what was compiled
     theirs({3: 1}, Request(225, 1, 1.0), 0)

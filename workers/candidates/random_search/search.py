@@ -47,7 +47,7 @@ class Settings:
     least_volume, largest_volume: shares of the summed atomic volumes, drawn uniformly
     separation: least distance of two atoms as a share of the sum of their covalent radii
     soft_spheres: whether atoms may start closer and are pushed apart
-    per_set: weight of a choice of positions for each set of equivalent sites in it; at 0.2 choices are most like those
+    per_set: weight of a choice of positions for each set of equivalent sites in it; at 0.3 choices are most like those
         of known crystals
     cells: tried for one choice of positions; draws: choices tried for one structure
     """
@@ -58,7 +58,7 @@ class Settings:
     largest_volume: float = 1.2
     separation: float = 0.65
     soft_spheres: bool = True
-    per_set: float = 0.2
+    per_set: float = 0.3
     cells: int = 20
     draws: int = 100
 
