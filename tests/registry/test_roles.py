@@ -30,6 +30,7 @@ CHANGED = {
     "hull_state": {"valid_to"},
     "round": {"finished_at"},
     "funnel": {"candidates"},
+    "search": {"structures", "counts", "finished_at"},
     "model": {"promoted"},
     "worker": {"beat_at", "stopped_at"},
     "work": {"state", "token", "worker_id", "lease_until", "attempts", "run_after", "error_class", "error"},
@@ -218,6 +219,7 @@ def test_a_worker_runs_a_whole_round(engine: Engine, worker_engine: Engine, tmp_
     assert empty <= by_chance | {
         "import",
         "reference_set",
+        "search",
         "work",
         "unplaced",
         "property",

@@ -85,6 +85,15 @@ def test_only_circles_have_no_beginning(session: Session) -> None:
     assert (len(found["steps"]), found["likeliest"]) == (2, None)
 
 
+def test_random_search_is_a_beginning_too(session: Session) -> None:
+    found_at_random = make.random_structure(session, make.search(session, "KCl", make.level(session)))
+    child = proposed(session, "KBr")
+    step(session, child, found_at_random, 0.5)
+    found = ancestors(session, child.public_id)
+    assert [one["parent"] for one in found["likeliest"]["steps"]] == [found_at_random.public_id, None]
+    assert found["likeliest"]["probability"] == pytest.approx(0.5)
+
+
 def test_many_generations_are_one_statement(session: Session) -> None:
     chain = [make.structure(session, "NaCl"), *(proposed(session, "KCl") for _ in range(120))]
     for parent, child in pairwise(chain):
