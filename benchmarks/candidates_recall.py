@@ -52,7 +52,7 @@ from workers.candidates.structure_types import StructureType, canonical, structu
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000, 100_000)
 QUICK_SITES = 6
-CRYSTALS, QUICK_CRYSTALS = 1_500, 200
+CRYSTALS, QUICK_CRYSTALS = 4_000, 200
 PAPER_THRESHOLD, PAPER_REPLACED = 1e-3, 2
 GRID = {"partial": (0.003, 0.01, 0.03), "unbalanced": (0.0, 0.5, 1.0, 1.5, 2.0), "mismatch": (0.0, 3.0, 5.0, 7.0, 10.0)}
 FIT_SIZES = (2_000, 10_000, 30_000, 100_000)

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.crystal import Crystal
+from registry.identity.composition import SYMBOLS
 from workers.candidates.funnel import Funnel
 from workers.candidates.likelihood import Weights, evidence
 from workers.candidates.novelty import KnownCompositions
-from workers.candidates.pool import ROOM, THRESHOLD, Pool, crystal_of, proposed
+from workers.candidates.pool import ROOM, THRESHOLD, Pool, crystal_of, elements_of, proposed
 from workers.candidates.replacements import mined_odds
-from workers.candidates.structure_types import StructureType, structure_types
+from workers.candidates.structure_types import StructureType, numbers_of_codes, structure_types
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +41,17 @@ class Ranked:
     def crystal(self, row: int, parents: Sequence[Crystal]) -> Crystal:
         """A candidate in its parent's primitive cell, at its predicted volume; see `pool.crystal_of`."""
         return crystal_of(self.pool, row, self.types, parents)
+
+    def operation(self, row: int) -> Literal["ionic_substitution", "partial_substitution"]:
+        divided = self.pool.members[row] >= self.types[self.pool.types[row]].whole
+        return "partial_substitution" if divided else "ionic_substitution"
+
+    def replaced(self, row: int) -> list[tuple[str, str]]:
+        """The parent's element and the candidate's at each place; one that is divided is named twice."""
+        old = self.types[self.pool.types[row]].members[self.pool.members[row]]
+        new = elements_of(self.pool.placed[row : row + 1], len(old))[0]
+        numbers = numbers_of_codes()[np.stack([old, new], axis=1)]
+        return [(SYMBOLS[source], SYMBOLS[target]) for source, target in numbers.tolist()]
 
     def parent(self, row: int) -> int:
         """The parent (its index) that a candidate is made from."""

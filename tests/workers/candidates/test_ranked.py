@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from registry.crystal import Crystal
+from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import same_crystal
 from registry.identity.isotypes import scale
 from registry.identity.prototype import prototype_of
@@ -15,7 +16,7 @@ from workers.candidates.novelty import KnownCompositions, composition_keys
 from workers.candidates.pool import elements_of, keys_of, proposed
 from workers.candidates.ranked import likeliest
 from workers.candidates.replacements import mined_odds, paper_odds
-from workers.candidates.structure_types import numbers_of_codes, structure_types
+from workers.candidates.structure_types import numbers_of_codes, structure_types, typed_cell
 from workers.candidates.substitution import paper_slot
 from workers.candidates.table import substitution_table
 
@@ -143,6 +144,17 @@ def test_candidates_come_in_the_structure_that_they_are_named_by() -> None:
         divided += ranked.pool.members[row] >= one.whole
         assert label(ranked.crystal(row, PARENTS)) == one.label
     assert divided
+
+
+def test_a_candidate_tells_what_it_was_made_from() -> None:
+    ranked = likeliest(PARENTS, 300, known=KNOWN)
+    for row in range(0, len(ranked), 7):
+        parent, made = PARENTS[ranked.parent(row)], ranked.crystal(row, PARENTS)
+        old, new = zip(*ranked.replaced(row), strict=True)
+        assert {SYMBOLS[number] for number in parent.amounts} == set(old)
+        assert {SYMBOLS[number] for number in made.amounts} == set(new)
+        assert (len(set(old)) < len(old)) == (ranked.operation(row) == "partial_substitution")
+        assert made.nsites == typed_cell(parent)[1].nsites
 
 
 def test_what_the_isotypes_suggest_comes_first() -> None:
