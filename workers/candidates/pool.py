@@ -90,8 +90,7 @@ def proposed(
     """
     order = np.argsort(-odds.table, axis=1, kind="stable")
     options = (order, np.take_along_axis(odds.table, order, axis=1))
-    kept: list[Pool] = []
-    held = 0
+    kept, held = [_nothing()], 0
     for index in sorted(range(len(types)), key=lambda i: (-len(types[i].members), i)):  # raises the threshold early
         found = _of_type(
             types[index], index, odds.rows(types[index]), options, (threshold, most_replaced, partial), known
@@ -151,6 +150,11 @@ def _is(crystal: Crystal, one: StructureType, key: np.uint64) -> bool:
 def _at_predicted_volume(parent: Crystal, numbers: NDArray[np.int16]) -> Crystal:
     made = parent.with_numbers(numbers)
     return made.scaled(predicted_volume(made, parent))
+
+
+def _nothing() -> Pool:
+    words, rows = np.zeros(0, np.uint64), np.zeros(0, np.int32)
+    return Pool(rows, words, rows, words, np.zeros(0, np.float32), words)
 
 
 def _joined(pools: Sequence[Pool]) -> Pool:

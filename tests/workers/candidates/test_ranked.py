@@ -68,6 +68,11 @@ def test_what_cannot_be_used_is_counted() -> None:
     assert len(types) == 1
 
 
+def test_without_usable_parents_nothing_is_proposed() -> None:
+    flat = Crystal(np.eye(3) * 0.01, np.array([11], np.int16), np.zeros((1, 3)))
+    assert len(likeliest([], 10)) == len(likeliest([flat], 10)) == 0
+
+
 def test_a_divided_place_leads_to_the_type_of_the_divided_crystal() -> None:
     """Both titaniums of rutile's cell apart: the type that TiSnO4 has on these sites."""
     parent = PARENTS[-3]
