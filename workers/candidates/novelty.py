@@ -54,6 +54,20 @@ def composition_keys(numbers: Species) -> Keys:
     return _composition_keys(np.ascontiguousarray(numbers, dtype=np.int16))
 
 
+def amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.uint8]) -> Keys:
+    """(k,) uint64 for k reduced compositions: their atomic numbers and amounts, (k, e) both."""
+    return _amounts_keys(np.ascontiguousarray(numbers), np.ascontiguousarray(amounts))
+
+
+@entry_point
+def _amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.uint8]) -> Keys:
+    keys = np.zeros(len(numbers), dtype=np.uint64)
+    for row in range(len(numbers)):
+        for place in range(numbers.shape[1]):
+            keys[row] += _mixed(np.uint64(numbers[row, place]) << np.uint64(32) | np.uint64(amounts[row, place]))
+    return keys
+
+
 @entry_point
 def _composition_keys(numbers: Species) -> Keys:
     keys = np.zeros(len(numbers), dtype=np.uint64)
