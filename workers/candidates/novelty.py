@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,17 +54,18 @@ def composition_keys(numbers: Species) -> Keys:
     return _composition_keys(np.ascontiguousarray(numbers, dtype=np.int16))
 
 
-def amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.uint8]) -> Keys:
-    """(k,) uint64 for k reduced compositions: their atomic numbers and amounts, (k, e) both."""
-    return _amounts_keys(np.ascontiguousarray(numbers), np.ascontiguousarray(amounts))
+def amounts_keys(numbers: NDArray[np.integer[Any]], amounts: NDArray[np.integer[Any]]) -> Keys:
+    """(k,) uint64 for k reduced compositions: atomic numbers and amounts, (k, e) both; an amount of 0 is no element."""
+    return _amounts_keys(np.ascontiguousarray(numbers, np.int64), np.ascontiguousarray(amounts, np.int64))
 
 
 @entry_point
-def _amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.uint8]) -> Keys:
+def _amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.int64]) -> Keys:
     keys = np.zeros(len(numbers), dtype=np.uint64)
     for row in range(len(numbers)):
         for place in range(numbers.shape[1]):
-            keys[row] += _mixed(np.uint64(numbers[row, place]) << np.uint64(32) | np.uint64(amounts[row, place]))
+            if amounts[row, place]:
+                keys[row] += _mixed(np.uint64(numbers[row, place]) << np.uint64(32) | np.uint64(amounts[row, place]))
     return keys
 
 

@@ -37,9 +37,13 @@ class ElementBalance:
 
     def __str__(self) -> str:
         if self.low == self.high:
-            return f"{self.symbol} {self.low:+d}" if self.low else f"{self.symbol} 0"
-        mean = "" if self.mean is None else f" {self.mean}" if self.mean < 0 else f" +{self.mean}"
-        return f"{self.symbol}{mean} between {self.low:+d} and {self.high:+d}"
+            return f"{self.symbol} {_signed(self.low)}"
+        mean = "" if self.mean is None else f" {_signed(self.mean)}"
+        return f"{self.symbol}{mean} between {_signed(self.low)} and {_signed(self.high)}"
+
+
+def _signed(charge: int | Fraction) -> str:
+    return f"+{charge}" if charge > 0 else str(charge)
 
 
 def balance_told(
@@ -86,7 +90,7 @@ def explain(
         for cut in range(fill_cuts(cuts, electronegativities, elements[row], ordered)):
             for level in range(count):
                 place = elements[row, level]
-                amount, side = np.int64(amounts[row, level]), cuts[cut, level]
+                amount, side = int(amounts[row, level]), cuts[cut, level]
                 n_choices[level] = _fill_choices(
                     choices[level], prices[level], states[place], costs[place], sides[place], side, amount
                 )

@@ -10,9 +10,9 @@ from workers.candidates.filters import RADIOACTIVE, SCARCE
 
 
 def chosen_elements(text: str) -> tuple[str, ...]:
-    """Symbols and groups (all, metals, lanthanides, ...), separated by commas or spaces; -He or -radioactive takes away.
+    """Symbols and groups (all, metals, lanthanides, ...) with commas or spaces between; -He or -radioactive takes away.
 
-    Each element once, in the order of atomic numbers. A text that only takes away takes away from all.
+    Each element once, in the order of atomic numbers. Where nothing is named but what is taken, it is taken from all.
     Raise SettingsError for what is neither, or if nothing is left.
     """
     words = text.replace(",", " ").split()

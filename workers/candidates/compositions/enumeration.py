@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from registry.errors import SettingsError
 from workers.candidates.compositions.balances import ElementBalance, balance_told, explain
 from workers.candidates.compositions.search import classify, search
-from workers.candidates.compositions.space import Bounds, Space
+from workers.candidates.compositions.space import MOST_ATOMS, Bounds, Space
 from workers.candidates.compositions.states import StateTable
 from workers.candidates.compositions.sums import UNBALANCED, words_for
 from workers.candidates.novelty import Keys, amounts_keys
@@ -72,8 +73,8 @@ class Compositions:
 
     def balances(self) -> Iterator[tuple[ElementBalance, ...]]:
         """How each balances; of several ways the one whose states are the most often reported."""
-        low, high = (np.zeros(self.elements.shape, dtype=np.int8) for _ in range(2))
-        table = self.table
+        table, shape = self.table, self.elements.shape
+        low, high = np.zeros(shape, dtype=np.int8), np.zeros(shape, dtype=np.int8)
         explain(
             self.elements,
             self.amounts,
@@ -86,7 +87,7 @@ class Compositions:
             low,
             high,
         )
-        columns = (self.numbers.tolist(), self.amounts.tolist(), low.tolist(), high.tolist())
+        columns: list[Any] = [array.tolist() for array in (self.numbers, self.amounts, low, high)]
         return (balance_told(*row) for row in zip(*columns, strict=True))
 
 
@@ -141,7 +142,7 @@ def compositions(
 
 
 def space_of(table: StateTable, bounds: Bounds, required: Sequence[int] = ()) -> Space:
-    """What `compositions` looks at; its length is the number of compositions."""
+    """What `compositions` looks at."""
     places = {number: place for place, number in enumerate(table.numbers.tolist())}
     return Space(len(table), bounds, tuple(places[number] for number in required))
 
@@ -184,7 +185,12 @@ def _filtered(found: Compositions, keep: Mapping[str, Filter], counts: Counts) -
 
 
 def classified(table: StateTable, rules: Rules, elements: Ints, amounts: Ints) -> Compositions:
-    """Given compositions, (m, k) places in `table` and amounts; `between` is UNBALANCED for those that don't balance."""
+    """Given compositions: (m, k) places in `table` and amounts. `between` is UNBALANCED for what doesn't balance.
+
+    Raises SettingsError for more than 255 atoms of an element.
+    """
+    if amounts.max(initial=0) > MOST_ATOMS:
+        raise SettingsError(f"a formula with more than {MOST_ATOMS} atoms of an element")
     between = np.empty(len(elements), dtype=np.uint8)
     classify(
         elements,

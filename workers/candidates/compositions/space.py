@@ -16,8 +16,8 @@ Ints = NDArray[np.int64]
 
 MOST_ELEMENTS = 6
 MOST_ATOMS = 255
-SYSTEMS = 4096
-"""How many chemical systems are handed to the kernel at once."""
+AT_ONCE = 2_000_000
+"""Compositions that the kernel looks at in one call: some tenths of a second, since none is interrupted."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Space:
         """How many systems of `count` elements there are."""
         return comb(self.elements - len(self.required), count - len(self.required))
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """How many compositions are looked at."""
         return sum(self.systems(count) * self.bounds.amounts(count) for count in self.sizes)
 
@@ -79,7 +80,8 @@ class Space:
         rows = (
             sorted((*self.required, *chosen)) for chosen in itertools.combinations(free, count - len(self.required))
         )
-        while batch := list(itertools.islice(rows, SYSTEMS)):
+        size = max(1, AT_ONCE // self.bounds.amounts(count))
+        while batch := list(itertools.islice(rows, size)):
             yield np.array(batch, dtype=np.int64).reshape(-1, count)
 
 

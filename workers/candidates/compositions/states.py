@@ -87,13 +87,16 @@ class StateTable:
                 raise SettingsError(f"{symbol} {row}: oxidation states lie between -9 and +9")
         with_states = sorted((number, *named) for number, named in rows.items() if named[1])
         width = max((len(row) for _, _, row in with_states), default=1)
+        symbols = [symbol for _, symbol, _ in with_states]
         padded = [row + [row[-1]] * (width - len(row)) for _, _, row in with_states]
         return cls(
             np.array([number for number, _, _ in with_states], dtype=np.int64),
             np.array(padded, dtype=np.int64).reshape(-1, width),
-            np.array([_costs(symbol, row) for (_, symbol, _), row in zip(with_states, padded, strict=True)]),
+            np.array([_costs(named[1], row) for named, row in zip(with_states, padded, strict=True)]).reshape(
+                -1, width
+            ),
             np.array([_sides(row) for _, _, row in with_states], dtype=np.int64).reshape(-1, 3, 6),
-            np.array([_electronegativity(symbol) for _, symbol, _ in with_states]),
+            np.array([_electronegativity(symbol) for symbol in symbols]),
             tuple(symbol for _, (symbol, row) in sorted(rows.items()) if not row),
         )
 

@@ -1,6 +1,6 @@
 """Which total charges a composition can have, as sets of bits.
 
-Element after element is added. Four sets of total charges are kept, each as words of 64 bits with charge 0 in the middle:
+Element after element is added. Four sets of total charges are kept, in words of 64 bits, charge 0 in the middle:
 
     PURE   whole charges that are reached with every element in one of its states
     ONE    whole charges that are reached with one element between two neighbouring states

@@ -46,7 +46,7 @@ def test_what_is_found_is_what_exhaustive_search_finds(
     expected = {one: least_between(*one, by_number, order, most) for one in looked_at}
     assert found == {one: between for one, between in expected.items() if between < 3}
     assert counts.looked_at.tolist() == [list(expected.values()).count(between) for between in range(4)]
-    assert len(space_of(table, bounds)) == len(looked_at)
+    assert space_of(table, bounds).size == len(looked_at)
 
 
 @settings(deadline=None, max_examples=100)
@@ -149,7 +149,7 @@ def test_required_elements_are_in_each() -> None:
     bounds, counts = Bounds(2, 3, 4, 8), Counts()
     chunks = list(compositions(table, bounds, Rules(), required=[3, 8], counts=counts))
     assert all({3, 8} <= set(row) for chunk in chunks for row in chunk.numbers.tolist())
-    assert counts.looked_at.sum() == len(space_of(table, bounds, [3, 8]))
+    assert counts.looked_at.sum() == space_of(table, bounds, [3, 8]).size
 
 
 def test_memory_does_not_grow_with_the_space() -> None:
