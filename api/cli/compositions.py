@@ -243,8 +243,9 @@ def _write(chunk: Compositions, as_json: bool) -> None:
     lines = []
     for numbers, amounts, between, balance in rows:
         formula = Composition(tuple(zip(numbers, amounts, strict=True))).reduced_formula
-        lines.append(_line(formula, between, balance, as_json))
-    click.echo("\n".join(lines))  # and flushes
+        lines.append(_line(formula, between, balance, as_json) + "\n")
+    sys.stdout.writelines(lines)  # one by one: of a large piece Python loses the rest when a signal comes
+    sys.stdout.flush()
 
 
 def _line(formula: str, between: int | None, balance: Sequence[ElementBalance], as_json: bool) -> str:

@@ -162,7 +162,7 @@ def test_an_interrupt_tells_how_far_it_came(tmp_path: Path):
     assert lode.returncode == 1
     assert error.decode().strip().endswith("; interrupted")
     assert out.endswith(b"\n")
-    assert all(b"\t" in line for line in out.splitlines())
+    assert all(b"\t" in line for line in out.splitlines()[1:])  # readline has taken a part of the first
 
 
 def test_a_reader_that_has_enough_ends_the_stream(tmp_path: Path):
