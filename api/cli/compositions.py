@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,26 @@ MOST_LOOKED_AT = 10_000_000_000
 ENDS = {"complete": "", "limit": "; stopped at the limit", "interrupted": "; interrupted"}
 AT_ONCE = 4096
 """Lines that are made together."""
+
+
+@dataclass(frozen=True)
+class StatesAsked:
+    """Which oxidation states count; given: words like Fe=2,3."""
+
+    rare: float
+    ionic: bool
+    given: Sequence[str]
+
+    def table(self, symbols: Sequence[str]) -> StateTable:
+        from workers.candidates.compositions.states import StateTable, common_states
+
+        common = common_states(symbols, self.rare, zero_for_metals=not self.ionic)
+        return StateTable.of(common | _given_states(self.given, symbols))
+
+    def of(self, symbols: Collection[str]) -> StatesAsked:
+        """Without those given to other elements."""
+        own = [word for word in self.given if word.partition("=")[0] in symbols]
+        return StatesAsked(self.rare, self.ionic, own)
 
 
 @dataclass(frozen=True)
@@ -54,13 +74,7 @@ class Asked:
     type=click.IntRange(0, 2),
     help="Elements between two states.",
 )
-@click.option(
-    "--rare",
-    default=0.01,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    help="Leave out states in less reports.",
-)
+@click.option("--rare", default=0.001, show_default=True, help="States in a smaller share of reports don't count.")
 @click.option("--ionic", is_flag=True, help="No state 0 for metals.")
 @click.option("--ordered", is_flag=True, help="Cations must be less electronegative than anions.")
 @click.option("--states", multiple=True, metavar="Fe=2,3", help="States of an element instead of the common ones.")
@@ -97,14 +111,14 @@ def compositions(
     from workers.candidates.compositions.enumeration import Rules
     from workers.candidates.compositions.space import Bounds
 
-    rules = Rules(between, ordered)
+    rules, asked = Rules(between, ordered), StatesAsked(rare, ionic, states)
     if bool(formulas) == bool(elements):
         raise click.UsageError("name either --elements or formulas")
     if formulas:
-        _tell(formulas, rules, rare, ionic, states, as_json)
+        _tell(formulas, rules, asked, as_json)
         return
     bounds = Bounds(min_elements, max_elements, max_amount, max_atoms)
-    found = _asked(elements or "", require, bounds, rules, rare, ionic, states, novel, known, limit)
+    found = _asked(elements or "", require, bounds, rules, asked, novel, known, limit)
     _stream(found, limit, count, as_json)
 
 
@@ -113,9 +127,7 @@ def _asked(
     require: str,
     bounds: Any,
     rules: Rules,
-    rare: float,
-    ionic: bool,
-    states: Sequence[str],
+    states: StatesAsked,
     novel: bool,
     files: Sequence[Path],
     limit: int | None,
@@ -127,7 +139,7 @@ def _asked(
 
     required = chosen_elements(require) if require else ()
     symbols = (*chosen_elements(elements), *required)
-    table = _table(symbols, rare, ionic, states)
+    table = states.table(symbols)
     if stateless := set(required) & set(table.without_states):
         raise SettingsError(f"no oxidation state is known of {', '.join(sorted(stateless))}: give one with --states")
     numbers = [ATOMIC_NUMBERS[symbol] for symbol in required]
@@ -145,12 +157,6 @@ def _asked(
     known = _known(novel, files)
     keep = {"known": _unknown(known)} if novel or files else {}
     return Asked(table, rules, space, numbers, keep, known.refused)
-
-
-def _table(symbols: Sequence[str], rare: float, ionic: bool, given: Sequence[str]) -> StateTable:
-    from workers.candidates.compositions.states import StateTable, common_states
-
-    return StateTable.of(common_states(symbols, rare, zero_for_metals=not ionic) | _given_states(given, symbols))
 
 
 def _given_states(given: Sequence[str], symbols: Sequence[str]) -> dict[str, list[int]]:
@@ -290,16 +296,14 @@ def _stateless(table: StateTable) -> str:
     return f"; no oxidation states of {', '.join(table.without_states)}" if table.without_states else ""
 
 
-def _tell(
-    formulas: Sequence[str], rules: Rules, rare: float, ionic: bool, states: Sequence[str], as_json: bool
-) -> None:
+def _tell(formulas: Sequence[str], rules: Rules, states: StatesAsked, as_json: bool) -> None:
     """How each formula balances, in the order given."""
     from registry.errors import LodeError
 
     failed = False
     for formula in formulas:
         try:
-            click.echo(_told(formula, rules, rare, ionic, states, as_json))
+            click.echo(_told(formula, rules, states, as_json))
         except LodeError as error:
             failed = True
             click.echo(f"lode: {error}", err=True)
@@ -307,7 +311,7 @@ def _tell(
         sys.exit(1)
 
 
-def _told(formula: str, rules: Rules, rare: float, ionic: bool, states: Sequence[str], as_json: bool) -> str:
+def _told(formula: str, rules: Rules, states: StatesAsked, as_json: bool) -> str:
     import numpy as np
 
     from registry.identity.composition import SYMBOLS
@@ -316,8 +320,7 @@ def _told(formula: str, rules: Rules, rare: float, ionic: bool, states: Sequence
     from workers.candidates.compositions.sums import UNBALANCED
 
     amounts = formula_amounts(formula)
-    own = [word for word in states if word.partition("=")[0] in amounts]
-    table = _table(tuple(amounts), rare, ionic, own)
+    table = states.of(amounts).table(tuple(amounts))
     row = np.array([[amounts[SYMBOLS[number]] for number in table.numbers.tolist()]], dtype=np.int64)
     if table.without_states:
         return _line(formula, None, (), as_json)

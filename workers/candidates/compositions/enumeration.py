@@ -135,7 +135,7 @@ def compositions(
     space = space_of(table, bounds, required)
     for count in space.sizes:
         for systems in space.batches(count):
-            for found in _search(table, bounds, rules, systems, counts, chunk):
+            for found in of_systems(table, bounds, rules, systems, counts, chunk):
                 left = _filtered(found, keep or {}, counts)
                 if len(left):
                     yield left
@@ -147,9 +147,10 @@ def space_of(table: StateTable, bounds: Bounds, required: Sequence[int] = ()) ->
     return Space(len(table), bounds, tuple(places[number] for number in required))
 
 
-def _search(
-    table: StateTable, bounds: Bounds, rules: Rules, systems: Ints, counts: Counts, chunk: int
+def of_systems(
+    table: StateTable, bounds: Bounds, rules: Rules, systems: Ints, counts: Counts, chunk: int = CHUNK
 ) -> Iterator[Compositions]:
+    """The compositions of given systems, (m, k) places in `table`; chunks may be empty."""
     count = systems.shape[1]
     cursor = np.ones(count + 1, dtype=np.int64)
     cursor[0] = 0

@@ -13,6 +13,7 @@ from workers.candidates.compositions.sums import (
     PURE,
     UNBALANCED,
     add_element,
+    add_states,
     balances_strictly,
     least_between,
 )
@@ -64,7 +65,7 @@ def search(
         n_cuts = fill_cuts(cuts, electronegativities, system, ordered)
         changed = 0
         while changed >= 0:
-            extend(sets, cuts, n_cuts, system, amounts, changed, states, sides, most if ordered else 0)
+            extend(sets, cuts, n_cuts, system, amounts, changed, states, sides, ordered, most)
             room = min(max_amount, max_atoms - _total(amounts) + amounts[count - 1])
             fill_least(least, room, sets, cuts, n_cuts, system, amounts, states, sides, ordered, most)
             divisor = _common_divisor(amounts)
@@ -108,7 +109,7 @@ def classify(
         amount = amounts[row, count - 1]
         least = np.zeros(amount + 1, dtype=np.int64)
         n_cuts = fill_cuts(cuts, electronegativities, systems[row], ordered)
-        extend(sets, cuts, n_cuts, systems[row], amounts[row], 0, states, sides, most if ordered else 0)
+        extend(sets, cuts, n_cuts, systems[row], amounts[row], 0, states, sides, ordered, most)
         fill_least(least, amount, sets, cuts, n_cuts, systems[row], amounts[row], states, sides, ordered, most)
         between[row] = least[amount]
 
@@ -132,10 +133,15 @@ def extend(
     changed: int,
     states: Ints,
     sides: Ints,
+    ordered: bool,
     most: int,
 ) -> None:
     """Bring the sets of all elements but the last up to date, from place `changed` on."""
     count = len(system)
+    if not ordered:
+        for level in range(changed, count - 1):
+            add_states(sets, level, PURE, amounts[level], states, sides, system[level], ANY)
+        return
     for cut in range(n_cuts):
         for level in range(changed, count - 1):
             row, side = cut * count + level, cuts[cut, level]
@@ -156,11 +162,28 @@ def fill_least(
     ordered: bool,
     most: int,
 ) -> None:
-    """least[n]: how many elements lie between states where there are n atoms, up to `room`, of the last element.
+    """least[n]: how many elements lie between states where there are n atoms, up to `room`, of the last element."""
+    end = len(system) - 1
+    last = system[end]
+    if not ordered:
+        _fill_least_of_any_order(least, room, sets, system, amounts, states, sides, most)
+        return
+    least[1 : room + 1] = UNBALANCED
+    for cut in range(n_cuts):
+        for amount in range(1, room + 1):
+            row, side = cut * (end + 1) + end, cuts[cut, end]
+            found = least_between(sets, row, amount, states, sides, last, side, most)
+            least[amount] = min(least[amount], found)
 
-    Without an order of cations and anions a balance with any number of elements between is one of a box, cut by one
-    equation, and at a vertex of that all but one element are at an end, in a state: a second one between is never
-    needed, and the ranges alone tell whether one is enough.
+
+@inner
+def _fill_least_of_any_order(
+    least: Ints, room: int, sets: Words, system: Ints, amounts: Ints, states: Ints, sides: Ints, most: int
+) -> None:
+    """Without an order of cations and anions, one element between allows all that any number of them would.
+
+    Balances with any number of elements between are a box, cut by one equation, and at a vertex of that all but one
+    element are at an end, in a state. So the ranges alone tell whether one is enough.
     """
     end = len(system) - 1
     last = system[end]
@@ -169,17 +192,12 @@ def fill_least(
         lowest += amounts[level] * sides[system[level], ANY, LOW]
         highest += amounts[level] * sides[system[level], ANY, HIGH]
     for amount in range(1, room + 1):
-        found = UNBALANCED
-        if not ordered and balances_strictly(sets, end, amount, states, sides, last, ANY):
-            found = 0
-        elif not ordered and most > 0:
-            low, high = lowest + amount * sides[last, ANY, LOW], highest + amount * sides[last, ANY, HIGH]
-            found = 1 if low <= 0 <= high else UNBALANCED
-        elif ordered:
-            for cut in range(n_cuts):
-                row, side = cut * (end + 1) + end, cuts[cut, end]
-                found = min(found, least_between(sets, row, amount, states, sides, last, side, most))
-        least[amount] = found
+        lowest += sides[last, ANY, LOW]
+        highest += sides[last, ANY, HIGH]
+        if balances_strictly(sets, end, amount, states, sides, last, ANY):
+            least[amount] = 0
+        else:
+            least[amount] = 1 if most > 0 and lowest <= 0 <= highest else UNBALANCED
 
 
 @inner

@@ -21,7 +21,7 @@ from workers.candidates.compositions.search import ANION, ANY, CATION
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-RARE = 0.01
+RARE = 0.001
 LARGEST_CHARGE = 9
 UNREPORTED = 1
 """How often a state that the table doesn't know counts as reported: a 0 of metals, or one that a user gives."""

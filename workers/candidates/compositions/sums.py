@@ -46,10 +46,7 @@ def add_element(
     states: (e, s), sides: (e, 3, 6) of all elements, of which `element` is added on `side`.
     """
     for kind in range(1 if most == 0 else 2 * most):
-        for word in range(sets.shape[2]):
-            sets[row + 1, kind, word] = np.uint64(0)
-        for place in range(sides[element, side, FIRST], sides[element, side, LAST]):
-            _add_moved(sets, row + 1, kind, row, kind, amount * states[element, place])
+        add_states(sets, row, kind, amount, states, sides, element, side)
     if most > 0:
         low, high = amount * sides[element, side, LOW], amount * sides[element, side, HIGH]
         low_reached, high_reached = sides[element, side, LOW_REACHED], sides[element, side, HIGH_REACHED]
@@ -59,6 +56,17 @@ def add_element(
             _add_spread(sets, row, TWO, CELLS, low + 1, high)
             if low_reached or high_reached:
                 _add_moved(sets, row + 1, TWO, row, ONE, 0)
+
+
+@inner
+def add_states(
+    sets: Words, row: int, kind: int, amount: int, states: Ints, sides: Ints, element: int, side: int
+) -> None:
+    """Make one set of row + 1 from that of `row`, with the element in each of its states."""
+    for word in range(sets.shape[2]):
+        sets[row + 1, kind, word] = np.uint64(0)
+    for place in range(sides[element, side, FIRST], sides[element, side, LAST]):
+        _add_moved(sets, row + 1, kind, row, kind, amount * states[element, place])
 
 
 @inner
@@ -97,7 +105,8 @@ def least_between(
 def _meets(sets: Words, row: int, kind: int, amount: int, states: Ints, sides: Ints, element: int, side: int) -> bool:
     middle = 32 * sets.shape[2]
     for place in range(sides[element, side, FIRST], sides[element, side, LAST]):
-        if _holds(sets, row, kind, middle - amount * states[element, place]):
+        at = middle - amount * states[element, place]
+        if sets[row, kind, at >> 6] >> np.uint64(at & 63) & np.uint64(1):
             return True
     return False
 
@@ -127,14 +136,14 @@ def _holds_any(sets: Words, row: int, kind: int, first: int, last: int) -> bool:
 def _add_moved(sets: Words, to_row: int, to_kind: int, row: int, kind: int, by: int) -> None:
     """Add to one set the charges of another, higher by `by`."""
     words = sets.shape[2]
-    whole, part = by >> 6, by & 63
+    whole, part = by >> 6, np.uint64(by & 63)
     for word in range(words):
         low = word - whole
         moved = np.uint64(0)
         if 0 <= low < words:
-            moved = sets[row, kind, low] << np.uint64(part)
+            moved = sets[row, kind, low] << part
         if 0 < low <= words:
-            moved |= (sets[row, kind, low - 1] >> np.uint64(63 - part)) >> np.uint64(1)
+            moved |= sets[row, kind, low - 1] >> (np.uint64(63) - part) >> np.uint64(1)
         sets[to_row, to_kind, word] |= moved
 
 
