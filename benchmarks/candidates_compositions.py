@@ -11,7 +11,7 @@ both find the same compositions. With pymatgen's electronegativities, which we u
 `smact_validity` on known compositions likewise. Ratios are of CPU seconds on one core.
 Coverage, where LODE_TEST_DATA is set: the share of known compositions with a non-metal, of 2 to 6 elements, that pass
 with none, up to one and up to two elements between states; random ones have the amounts of the known ones and elements
-drawn anew. The last line is JSON.
+drawn anew. "pymatgen's": its common states instead of ours. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import resource
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import chain, combinations, islice
 from math import gcd
@@ -50,14 +50,24 @@ UP_TO_BI = SYMBOLS[1:84]
 STRICT_ORDER = Rules(0, ordered=True)
 SMACT_AMOUNT = 8
 DATA = {"mp": "mp_structures/mp_36737.parquet", "critexam": "composition/mp_critexam_Ef.parquet"}
-SETTINGS: dict[str, tuple[dict[str, Any], bool]] = {
-    "default": ({}, False),
-    "ordered": ({}, True),
-    "ionic": ({"zero_for_metals": False}, False),
-    "ionic, ordered": ({"zero_for_metals": False}, True),
-    "rare 0": ({"rare": 0.0}, False),
-    "rare 0.01": ({"rare": 0.01}, False),
-    "rare 0.05": ({"rare": 0.05}, False),
+States = Callable[[Iterable[str]], dict[str, list[int]]]
+
+
+def pymatgen_states(symbols: Iterable[str]) -> dict[str, list[int]]:
+    """pymatgen's common ones, and 0 for metals."""
+    elements = map(Element, symbols)
+    return {one.symbol: sorted({*one.common_oxidation_states, *[0] * one.is_metal}) for one in elements}
+
+
+SETTINGS: dict[str, tuple[States, bool]] = {
+    "default": (common_states, False),
+    "ordered": (common_states, True),
+    "ionic": (partial(common_states, zero_for_metals=False), False),
+    "ionic, ordered": (partial(common_states, zero_for_metals=False), True),
+    "rare 0": (partial(common_states, rare=0.0), False),
+    "rare 0.01": (partial(common_states, rare=0.01), False),
+    "rare 0.05": (partial(common_states, rare=0.05), False),
+    "pymatgen's": (pymatgen_states, False),
 }
 
 
@@ -244,8 +254,8 @@ def coverage(quick: bool) -> dict[str, object]:
             return {}
         known = [known[place] for place in np.random.default_rng(0).permutation(len(known))[: 4_000 if quick else None]]
         drawn = random_formulas(known)
-        for setting, (options, ordered) in SETTINGS.items():
-            table = StateTable.of(common_states(SYMBOLS[1:104], **options))
+        for setting, (states, ordered) in SETTINGS.items():
+            table = StateTable.of(states(SYMBOLS[1:104]))
             shares = [cumulated(passing(table, Rules(2, ordered), one)) for one in (known, drawn)]
             print(f"{name + ', ' + setting:24}{len(known):14,}" + "".join(f"{one:10.1%}" for one in chain(*shares)))
             key = f"{name}_{re.sub('[^a-z0-9]+', '_', setting)}"

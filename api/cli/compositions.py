@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workers.candidates.compositions.states import StateTable
     from workers.known_compositions import Known
 
+SHARE = click.FloatRange(0, 1)
 MOST_LOOKED_AT = 10_000_000_000
 ENDS = {"complete": "", "limit": "; stopped at the limit", "interrupted": "; interrupted"}
 AT_ONCE = 4096
@@ -74,7 +75,9 @@ class Asked:
     type=click.IntRange(0, 2),
     help="Elements between two states.",
 )
-@click.option("--rare", default=0.001, show_default=True, help="States in a smaller share of reports don't count.")
+@click.option(
+    "--rare", default=0.001, show_default=True, type=SHARE, help="States in a smaller share of reports don't count."
+)
 @click.option("--ionic", is_flag=True, help="No state 0 for metals.")
 @click.option("--ordered", is_flag=True, help="Cations must be less electronegative than anions.")
 @click.option("--states", multiple=True, metavar="Fe=2,3", help="States of an element instead of the common ones.")

@@ -49,6 +49,25 @@ def test_what_is_found_is_what_exhaustive_search_finds(
     assert space_of(table, bounds).size == len(looked_at)
 
 
+@pytest.mark.parametrize(("count", "ordered"), [(5, False), (6, False), (5, True), (6, True)])
+def test_five_and_six_elements(count: int, ordered: bool) -> None:
+    states = {"Li": [0, 1], "Fe": [2, 3], "Mn": [2, 4], "Si": [-4, 4], "O": [-2, -1], "F": [-1]}
+    table, counts = StateTable.of(states), Counts()
+    by_number = {ATOMIC_NUMBERS[symbol]: row for symbol, row in states.items()}
+    found = {
+        (tuple(numbers), tuple(amounts)): between
+        for chunk in compositions(table, Bounds(count, count, 3, 9), Rules(2, ordered), counts=counts)
+        for numbers, amounts, between in zip(
+            chunk.numbers.tolist(), chunk.amounts.tolist(), chunk.between.tolist(), strict=True
+        )
+    }
+    looked_at = reduced_compositions(list(by_number), count, 3, 9)
+    order = order_of(table) if ordered else None
+    expected = {one: least_between(*one, by_number, order, 2) for one in looked_at}
+    assert found == {one: between for one, between in expected.items() if between < 3}
+    assert counts.looked_at.sum() == len(looked_at) > 50
+
+
 @settings(deadline=None, max_examples=100)
 @given(STATES, st.integers(2, 4), st.booleans())
 def test_the_balance_told_is_one(states: dict[str, set[int]], count: int, ordered: bool) -> None:
