@@ -49,6 +49,37 @@ def test_what_is_found_is_what_exhaustive_search_finds(
     assert space_of(table, bounds).size == len(looked_at)
 
 
+CROSSING = st.tuples(st.integers(-5, -1), st.integers(1, 5))
+
+
+def test_an_order_may_need_two_between() -> None:
+    """Fe at +4 leaves Si at -2, which is less electronegative than F but no cation."""
+    table = StateTable.of({"Fe": [-4, 4], "Si": [-3, 3], "F": [-2]})
+    for ordered, between in ((False, 1), (True, 2)):
+        found = classified(table, Rules(2, ordered), np.array([[0, 1, 2]]), np.array([[1, 1, 1]]))
+        assert found.between.tolist() == [between]
+    assert [str(one) for one in next(found.balances())] == [
+        "F -2",
+        "Si between -3 and +3",
+        "Fe between -4 and +4",
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(CROSSING, min_size=4, max_size=4), st.integers(-3, -1))
+def test_two_between_where_an_order_keeps_means_from_passing_zero(crossing: list[tuple[int, int]], anion: int) -> None:
+    states = dict(zip(("Na", "Fe", "Si", "S"), map(list, crossing), strict=True)) | {"F": [anion], "O": [0, anion]}
+    table = StateTable.of(states)
+    by_number = {ATOMIC_NUMBERS[symbol]: row for symbol, row in states.items()}
+    found = [
+        (one, least_between(*one, by_number, order_of(table), 2))
+        for one in reduced_compositions(list(by_number), 3, 2, 5)
+    ]
+    systems = np.array([[table.numbers.tolist().index(z) for z in system] for (system, _), _ in found])
+    amounts = np.array([amounts for (_, amounts), _ in found])
+    assert classified(table, Rules(2, ordered=True), systems, amounts).between.tolist() == [one for _, one in found]
+
+
 @pytest.mark.parametrize(("count", "ordered"), [(5, False), (6, False), (5, True), (6, True)])
 def test_five_and_six_elements(count: int, ordered: bool) -> None:
     states = {"Li": [0, 1], "Fe": [2, 3], "Mn": [2, 4], "Si": [-4, 4], "O": [-2, -1], "F": [-1]}
