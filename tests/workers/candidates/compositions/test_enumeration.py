@@ -54,11 +54,11 @@ CROSSING = st.tuples(st.integers(-5, -1), st.integers(1, 5))
 
 def test_an_order_may_need_two_between() -> None:
     """Cu and Si are equally electronegative, so with one at its state the other can't be an anion beside it."""
-    table = StateTable.of({"Cu": [-4, 4], "Si": [-3, 3], "F": [-1]})
+    table = StateTable.of({"Cu": [-5, 5], "Si": [-3, 3], "F": [-1]})
     for ordered, between in ((False, 1), (True, 2)):
         found = classified(table, Rules(2, ordered), np.array([[0, 1, 2]]), np.array([[1, 1, 1]]))
         assert found.between.tolist() == [between]
-    assert [str(one) for one in next(found.balances())] == ["F -1", "Si between -3 and +3", "Cu between -4 and +4"]
+    assert [str(one) for one in next(found.balances())] == ["F -1", "Si between -3 and +3", "Cu between -5 and +5"]
 
 
 @settings(deadline=None, max_examples=60)
