@@ -61,15 +61,22 @@ def test_an_order_may_need_two_between() -> None:
     assert [str(one) for one in next(found.balances())] == ["F -1", "Si between -3 and +3", "Cu between -5 and +5"]
 
 
+@pytest.mark.parametrize("anion", ["Cl", "I"])
+def test_two_between_may_both_be_neutral(anion: str) -> None:
+    table = StateTable.of({"Na": [1], "Si": [-3, 3], "Cu": [-5, 5], anion: [-1]})
+    one_each = np.ones((1, 4), dtype=np.int64)
+    assert classified(table, Rules(2, ordered=True), np.arange(4)[None, :], one_each).between.tolist() == [2]
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(CROSSING, min_size=4, max_size=4), st.integers(-3, -1))
 def test_two_between_where_an_order_keeps_means_from_passing_zero(crossing: list[tuple[int, int]], anion: int) -> None:
-    states = dict(zip(("Cu", "Si", "Re", "S"), map(list, crossing), strict=True)) | {"F": [anion], "O": [0, anion]}
+    states = dict(zip(("Si", "Cu", "Re", "Te"), map(list, crossing), strict=True)) | {"F": [anion], "I": [anion]}
     table = StateTable.of(states)
     by_number = {ATOMIC_NUMBERS[symbol]: row for symbol, row in states.items()}
     found = [
         (one, least_between(*one, by_number, order_of(table), 2))
-        for one in reduced_compositions(list(by_number), 3, 2, 5)
+        for one in reduced_compositions(list(by_number), 3, 3, 6)
     ]
     systems = np.array([[table.numbers.tolist().index(z) for z in system] for (system, _), _ in found])
     amounts = np.array([amounts for (_, amounts), _ in found])
