@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SHARE = click.FloatRange(0, 1)
 MOST_LOOKED_AT = 10_000_000_000
 ENDS = {"complete": "", "limit": "; stopped at the limit", "interrupted": "; interrupted"}
+SHOWN = 10
+"""Of the lines that hold no formula."""
+
 AT_ONCE = 4096
 """Lines that are made together."""
 
@@ -273,18 +276,20 @@ def _line(formula: str, between: int | None, balance: Sequence[ElementBalance], 
 def _tell_counts(asked: Asked, counts: Counts, written: int, ended: str, as_json: bool) -> None:
     """In JSON as the last line of the output, otherwise as one line for people beside it."""
     found = counts.as_dict()
-    for bad in asked.refused:
+    for bad in asked.refused[:SHOWN]:
         click.echo(f"lode: {bad}", err=True)
+    if more := len(asked.refused[SHOWN:]):
+        click.echo(f"lode: {more:,} more lines hold no formula", err=True)
     if as_json:
         import orjson
 
-        more = {
+        ending = {
             "written": written,
             "space": asked.space.size,
             "ended": ended,
             "without_states": asked.table.without_states,
         }
-        click.echo(orjson.dumps({"counts": {**found, **more, "refused_lines": len(asked.refused)}}).decode())
+        click.echo(orjson.dumps({"counts": {**found, **ending, "refused_lines": len(asked.refused)}}).decode())
         return
     dropped = "".join(f", {number:,} of these {name}" for name, number in counts.dropped.items())
     click.echo(
