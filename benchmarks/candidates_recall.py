@@ -44,7 +44,7 @@ from registry.identity.duplicates import Identity, rule_of
 from registry.identity.isotypes import scale
 from workers.candidates.likelihood import Evidence, Weights, evidence
 from workers.candidates.novelty import KnownCompositions, composition_keys
-from workers.candidates.pool import Pool, crystal_of, elements_of, keys_of, proposed
+from workers.candidates.pool import Pool, elements_of, keys_of, made_of, proposed
 from workers.candidates.ranked import best
 from workers.candidates.replacements import Odds, kinds, mined_odds, paper_odds
 from workers.candidates.structure_types import StructureType, canonical, structure_types, typed_cell
@@ -52,7 +52,7 @@ from workers.candidates.structure_types import StructureType, canonical, structu
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000, 100_000)
 QUICK_SITES = 6
-CRYSTALS, QUICK_CRYSTALS = 1_500, 200
+CRYSTALS, QUICK_CRYSTALS = 4_000, 200
 PAPER_THRESHOLD, PAPER_REPLACED = 1e-3, 2
 GRID = {"partial": (0.003, 0.01, 0.03), "unbalanced": (0.0, 0.5, 1.0, 1.5, 2.0), "mismatch": (0.0, 3.0, 5.0, 7.0, 10.0)}
 FIT_SIZES = (2_000, 10_000, 30_000, 100_000)
@@ -206,7 +206,7 @@ class Matcher:
 
     def _compare(self, pool: Pool, row: int, wanted: list[Identity]) -> list[bool]:
         try:
-            made = Identity(crystal_of(pool, row, self.study.types, self.study.parents))
+            made = Identity(made_of(pool, row, self.study.types, self.study.parents).crystal)
         except (LookupError, BadRecord):
             self.lost += 1
             return [False] * len(wanted)

@@ -1,6 +1,6 @@
 """How likely a candidate is, from everything that speaks for it.
 
-    score = ln(W + 0.01 P) - 1.5 [an anion, and no common states balance it] - 7 mismatch
+    score = ln(W + 0.003 P) - 2 [an anion, and no common states balance it] - 7 mismatch
 
 W: all members of the candidate's structure type together, as if each gave it a chance of its own: the sum of
 -ln(1 - p), p being the product of the odds of what is replaced in the member. So 1 - exp(-W) is the chance that one of
@@ -45,8 +45,8 @@ SMALLEST_VOLUME = 4.0  # cubic angstrom: the fit of atomic volumes has negative 
 class Weights:
     """partial: of members made by dividing a place.  unbalanced, mismatch: see the module; subtracted."""
 
-    partial: float = 0.01
-    unbalanced: float = 1.5
+    partial: float = 0.003
+    unbalanced: float = 2.0
     mismatch: float = 7.0
 
 

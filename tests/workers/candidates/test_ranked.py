@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from registry.crystal import Crystal
+from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import same_crystal
 from registry.identity.isotypes import scale
 from registry.identity.prototype import prototype_of
@@ -15,7 +16,7 @@ from workers.candidates.novelty import KnownCompositions, composition_keys
 from workers.candidates.pool import elements_of, keys_of, proposed
 from workers.candidates.ranked import likeliest
 from workers.candidates.replacements import mined_odds, paper_odds
-from workers.candidates.structure_types import numbers_of_codes, structure_types
+from workers.candidates.structure_types import numbers_of_codes, structure_types, typed_cell
 from workers.candidates.substitution import paper_slot
 from workers.candidates.table import substitution_table
 
@@ -65,6 +66,11 @@ def test_what_cannot_be_used_is_counted() -> None:
     types = structure_types([flat, many, PARENTS[0]], funnel=funnel)
     assert funnel.parents == {"no_space_group": 1, "too_many_elements": 1, "used": 1}
     assert len(types) == 1
+
+
+def test_without_usable_parents_nothing_is_proposed() -> None:
+    flat = Crystal(np.eye(3) * 0.01, np.array([11], np.int16), np.zeros((1, 3)))
+    assert len(likeliest([], 10)) == len(likeliest([flat], 10)) == 0
 
 
 def test_a_divided_place_leads_to_the_type_of_the_divided_crystal() -> None:
@@ -145,12 +151,34 @@ def test_candidates_come_in_the_structure_that_they_are_named_by() -> None:
     assert divided
 
 
+def test_a_candidate_tells_what_it_was_made_from() -> None:
+    ranked = likeliest(PARENTS, 300, known=KNOWN)
+    for row in range(0, len(ranked), 7):
+        parent, made = PARENTS[ranked.parent(row)], ranked.crystal(row, PARENTS)
+        old, new = zip(*ranked.replaced(row), strict=True)
+        assert {SYMBOLS[number] for number in parent.amounts} == set(old)
+        assert {SYMBOLS[number] for number in made.amounts} == set(new)
+        assert (len(set(old)) < len(old)) == (ranked.operation(row) == "partial_substitution")
+        assert made.nsites == typed_cell(parent)[1].nsites
+
+
 def test_what_the_isotypes_suggest_comes_first() -> None:
     """NaCl, KCl and NaBr are known: KBr is the likeliest, and in rock salt."""
     ranked = likeliest(PARENTS, 5, known=KNOWN)
     made = [ranked.crystal(row, PARENTS) for row in range(len(ranked))]
     assert any(same_crystal(one, rock_salt("K", "Br")) for one in made)
     assert np.all(np.diff(ranked.scores) <= 0)
+
+
+def test_candidates_are_of_the_family_but_all_parents_speak() -> None:
+    everyone = likeliest(PARENTS, 10_000, known=KNOWN)
+    family = {20, 38, 22, 40, 8, 34}  # Ca, Sr, Ti, Zr, O, Se
+    ranked = likeliest(PARENTS, 10_000, known=KNOWN, family=family)
+    assert 0 < len(ranked) < len(everyone)
+    made = [ranked.crystal(row, PARENTS) for row in range(len(ranked))]
+    assert all(crystal.amounts.keys() <= family for crystal in made)
+    expected = [row for row in range(len(everyone)) if everyone.crystal(row, PARENTS).amounts.keys() <= family]
+    np.testing.assert_allclose(ranked.scores, everyone.scores[expected])
 
 
 def test_one_structure_of_each_composition() -> None:
