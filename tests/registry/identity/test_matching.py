@@ -110,6 +110,7 @@ def test_the_niggli_basis_of_a_symmetric_lattice_is_pymatgens(crystal: Crystal, 
 @settings(max_examples=150, deadline=None)
 def test_the_reduced_cell_is_the_matchers(crystal: Crystal, times: tuple[int, int, int], shift: float, seed: int):
     moved = distorted(supercell(crystal, times), 0, shift, seed)
+    MATCHER._get_reduced_istructure.cache_clear()  # answers with another crystal, if it is within 1e-5 A
     assert_same(reduced_cell(moved), MATCHER._get_reduced_structure(moved.to_pymatgen()))
 
 
