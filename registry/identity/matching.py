@@ -19,7 +19,7 @@ import numpy as np
 
 from registry.compiled import entry_point, inner
 from registry.crystal import Floats
-from registry.identity.niggli import _lll
+from registry.identity.niggli import _inner, _lll, _triple
 from registry.identity.reduction import Cell, Ints, _inverse
 
 LENGTH, ANGLE, SITE = 0.2, 5.0, 0.3
@@ -56,25 +56,20 @@ def _dot(metric: Floats, one: Floats, other: Floats) -> float:
 
 
 @inner
-def _determinant(matrix: Floats) -> float:
-    a, b, c = matrix
-    return float(
-        a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
-
-
-@inner
 def _metric(lattice: Floats, scale: float) -> Floats:
     metric = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
-            metric[i, j] = scale * (lattice[i] * lattice[j]).sum()
+            metric[i, j] = scale * _inner(lattice[i], lattice[j])
     return metric
 
 
 @inner
 def _lengths(metric: Floats) -> Floats:
-    return np.array([np.sqrt(metric[0, 0]), np.sqrt(metric[1, 1]), np.sqrt(metric[2, 2])])
+    lengths = np.empty(3)
+    for i in range(3):
+        lengths[i] = np.sqrt(metric[i, i])
+    return lengths
 
 
 @inner
@@ -86,8 +81,11 @@ def _angle(product: float, lengths: float) -> float:
 @inner
 def _angles(metric: Floats) -> Floats:
     """Alpha, beta, gamma in degrees."""
-    a, b, c = _lengths(metric)
-    return np.array([_angle(metric[1, 2], b * c), _angle(metric[0, 2], a * c), _angle(metric[0, 1], a * b)])
+    angles = np.empty(3)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        angles[i] = _angle(metric[j, k], np.sqrt(metric[j, j] * metric[k, k]))
+    return angles
 
 
 @inner
@@ -98,7 +96,8 @@ def _close(product: float, lengths: float, angle: float) -> bool:
 @inner
 def _points(metric: Floats, farthest: float) -> tuple[Floats, Floats]:
     """(m, 3) whole-number lattice vectors up to a length, but for zero; and their lengths."""
-    spans = np.floor(farthest * _lengths(_inverse(metric))).astype(np.int64)
+    heights = _lengths(_inverse(metric))
+    spans = int(farthest * heights[0]), int(farthest * heights[1]), int(farthest * heights[2])
     found = np.empty(((2 * spans[0] + 1) * (2 * spans[1] + 1) * (2 * spans[2] + 1), 3))
     lengths = np.empty(len(found))
     count = 0
@@ -145,13 +144,17 @@ def _mean(metric: Floats, basis: Floats, goals: Floats, angles: Floats) -> Float
 @inner
 def _of_sites(ones: Floats, others: Floats, ends: Ints, origin: int, metric: Floats) -> int:
     """The verdict on one basis, the best of those translations that bring the origin onto one of its species."""
-    radius = SITE * (np.sqrt(_determinant(metric)) / len(ones)) ** (1 / 3)
-    reach = 2 * radius * (1 + SLACK) * _lengths(_inverse(metric))
-    ways = np.empty_like(others)
+    radius = SITE * (np.sqrt(_triple(metric)) / len(ones)) ** (1 / 3)
+    reach = _lengths(_inverse(metric))
+    ways, shift = np.empty_like(others), np.empty(3)
     first, last = _block(ends, origin)
     best = REFUSED
+    for axis in range(3):
+        reach[axis] *= 2 * radius * (1 + SLACK)
     for partner in range(first, last):
-        found = _of_shift(ones, others, ends, ones[partner] - others[origin], metric, radius, reach, ways)
+        for axis in range(3):
+            shift[axis] = ones[partner, axis] - others[origin, axis]
+        found = _of_shift(ones, others, ends, shift, metric, radius, reach, ways)
         if found == ACCEPTED:
             return ACCEPTED
         best = max(best, found)
@@ -177,7 +180,7 @@ def _of_shift(
 
     Where all the nearest are different, they are what the matcher's assignment of least squares takes.
     """
-    taken = np.zeros(len(ones), np.bool_)
+    taken, apart = np.zeros(len(ones), np.bool_), np.empty(3)
     doubt = False
     start = 0
     for end in ends:
@@ -185,9 +188,9 @@ def _of_shift(
             nearest, closest, second = -1, np.inf, np.inf
             for partner in range(start, end):
                 if _in_box(ones[partner], others[site], shift, reach):
-                    near, next_near = _nearest_image(
-                        ones[partner] - others[site] - shift, metric, reach, closest, ways[site]
-                    )
+                    for axis in range(3):
+                        apart[axis] = ones[partner, axis] - others[site, axis] - shift[axis]
+                    near, next_near = _nearest_image(apart, metric, reach, closest, ways[site])
                     second = min(second, next_near, max(near, closest))
                     if near < closest:
                         nearest, closest = partner, near
@@ -215,30 +218,41 @@ def _in_box(one: Floats, other: Floats, shift: Floats, reach: Floats) -> bool:
 @inner
 def _nearest_image(apart: Floats, metric: Floats, reach: Floats, closest: float, way: Floats) -> tuple[float, float]:
     """Squared lengths of the two nearest images of a fractional difference; `way` takes one nearer than `closest`."""
-    low, high = np.ceil(-reach - apart), np.floor(reach - apart)
     first, second = np.inf, np.inf
     image = np.empty(3)
-    for i in range(low[0], high[0] + 1):
-        for j in range(low[1], high[1] + 1):
-            for k in range(low[2], high[2] + 1):
+    for i in _images(apart[0], reach[0]):
+        for j in _images(apart[1], reach[1]):
+            for k in _images(apart[2], reach[2]):
                 image[0], image[1], image[2] = apart[0] + i, apart[1] + j, apart[2] + k
                 squared = _dot(metric, image, image)
                 if squared < first:
                     first, second = squared, first
                     if squared < closest:
-                        way[:] = image
+                        way[0], way[1], way[2] = image[0], image[1], image[2]
                 else:
                     second = min(second, squared)
     return first, second
 
 
 @inner
+def _images(apart: float, reach: float) -> range:
+    """The whole numbers that bring a difference within reach."""
+    return range(int(np.ceil(-reach - apart)), int(np.floor(reach - apart)) + 1)
+
+
+@inner
 def _farthest(ways: Floats, metric: Floats, centred: bool) -> float:
     """The largest squared length, where told of the differences from the mean."""
-    middle = ways.sum(axis=0) / len(ways) if centred else np.zeros(3)
+    middle, apart = np.zeros(3), np.empty(3)
+    if centred:
+        for way in ways:
+            for axis in range(3):
+                middle[axis] += way[axis] / len(ways)
     farthest = 0.0
     for way in ways:
-        farthest = max(farthest, _dot(metric, way - middle, way - middle))
+        for axis in range(3):
+            apart[axis] = way[axis] - middle[axis]
+        farthest = max(farthest, _dot(metric, apart, apart))
     return farthest
 
 
@@ -257,7 +271,8 @@ def _spacing(metric: Floats) -> float:
     The matcher looks at 27 images in that basis: the nearest is among them if it lies nearer than this.
     """
     reduced = _lll(_lattice_of(metric))
-    return float(0.99 / _lengths(_inverse(_metric(reduced, 1.0))).max())
+    heights = _lengths(_inverse(_metric(reduced, 1.0)))
+    return float(0.99 / max(heights[0], heights[1], heights[2]))
 
 
 @inner
@@ -266,7 +281,7 @@ def _lattice_of(metric: Floats) -> Floats:
     lattice = np.zeros((3, 3))
     for i in range(3):
         for j in range(i + 1):
-            rest = metric[i, j] - (lattice[i] * lattice[j]).sum()
+            rest = metric[i, j] - _inner(lattice[i], lattice[j])
             lattice[i, j] = np.sqrt(max(rest, 0.0)) if i == j else rest / lattice[j, j]
     return lattice
 
@@ -309,10 +324,10 @@ def _translates(coords: Floats, ends: Ints, shift: Floats, metric: Floats, reach
 
 @entry_point
 def _verdict(lattice: Floats, ones: Floats, other_lattice: Floats, others: Floats, ends: Ints, origin: int) -> int:
-    scale = abs(_determinant(other_lattice) / _determinant(lattice)) ** (1 / 3)
+    scale = abs(_triple(other_lattice) / _triple(lattice)) ** (1 / 3)
     metric, target = _metric(lattice, scale), _metric(other_lattice, 1 / scale)
     goals, angles = _lengths(target), _angles(target)
-    points, lengths = _points(metric, goals.max() * FACTOR)
+    points, lengths = _points(metric, max(goals[0], goals[1], goals[2]) * FACTOR)
     basis = np.empty((3, 3))
     best = REFUSED
     for first in _of_length(lengths, goals[0]):
@@ -326,7 +341,7 @@ def _verdict(lattice: Floats, ones: Floats, other_lattice: Floats, others: Float
                 if (
                     _close(_dot(metric, basis[0], basis[2]), lengths[first] * lengths[third], angles[1])
                     and _close(_dot(metric, basis[1], basis[2]), lengths[second] * lengths[third], angles[0])
-                    and abs(abs(_determinant(basis)) - 1) < 0.25
+                    and abs(abs(_triple(basis)) - 1) < 0.25
                 ):
                     mean = _mean(metric, basis, goals, angles)
                     found = _of_sites(_rebased(ones, basis), others, ends, origin, mean)

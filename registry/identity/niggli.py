@@ -222,7 +222,11 @@ def _right_handed(basis: Floats) -> Floats:
 
 @inner
 def _as_long(lengths: Floats, goal: float, edge: float) -> NDArray[np.int64]:
-    return np.flatnonzero((lengths / goal < 1 + edge) & (lengths / goal > 1 / (1 + edge)))
+    found, count = np.empty(len(lengths), np.int64), 0
+    for index in range(len(lengths)):
+        found[count] = index
+        count += 1 / (1 + edge) < lengths[index] / goal < 1 + edge
+    return found[:count]
 
 
 @inner

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from registry.compiled import entry_point, inner
 from registry.crystal import Crystal, Floats
 from registry.identity.composition import SYMBOLS
-from registry.identity.niggli import niggli_basis
+from registry.identity.niggli import _inner, _triple, niggli_basis
 
 Ints = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ def _sorted(lattice: Floats, coords: Floats, ends: Ints, places: NDArray[Any], s
 def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats, int]:
     """Lattice, coordinates, and how often a smaller cell was found, plus one; 0 if there is no Niggli lattice."""
     basis, turned = _turned(lattice, coords)
-    if not basis.any():
+    if _triple(basis) == 0:
         return basis, turned, 0
     times = 1
     while True:
@@ -77,7 +77,7 @@ def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats
         times += 1
     for _ in range(times - 1):
         basis, turned = _turned(basis, turned)
-        if not basis.any():
+        if _triple(basis) == 0:
             return basis, turned, 0
     return basis, turned, times
 
@@ -86,11 +86,13 @@ def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats
 def _turned(lattice: Floats, coords: Floats) -> tuple[Floats, Floats]:
     """Into the Niggli basis, wrapped."""
     basis = niggli_basis(lattice)
-    if not basis.any():
+    if _triple(basis) == 0:
         return basis, coords
-    ways = _product(lattice, _inverse(basis))
-    turned = _product(coords, ways)
-    return basis, turned - np.floor(turned)
+    turned = _product(coords, _product(lattice, _inverse(basis)))
+    for site in range(len(turned)):
+        for axis in range(3):
+            turned[site, axis] -= np.floor(turned[site, axis])
+    return basis, turned
 
 
 @inner
@@ -113,7 +115,9 @@ def _inverse(matrix: Floats) -> Floats:
             k, m, p, q = (i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3
             inverse[j, i] = matrix[k, p] * matrix[m, q] - matrix[k, q] * matrix[m, p]
     determinant = matrix[0, 0] * inverse[0, 0] + matrix[0, 1] * inverse[1, 0] + matrix[0, 2] * inverse[2, 0]
-    inverse /= determinant
+    for i in range(3):
+        for j in range(3):
+            inverse[i, j] /= determinant
     return inverse
 
 
@@ -123,11 +127,12 @@ def _solved(matrix: Floats, lattice: Floats) -> Floats:
 
 
 @inner
-def _lengths(lattice: Floats) -> Floats:
-    lengths = np.empty(3)
+def _tolerance(lattice: Floats, factor: float) -> Floats:
+    """TOLERANCE, times a factor, along each axis in fractions of it."""
+    tolerance = np.empty(3)
     for i in range(3):
-        lengths[i] = np.sqrt((lattice[i] * lattice[i]).sum())
-    return lengths
+        tolerance[i] = factor * TOLERANCE / np.sqrt(_inner(lattice[i], lattice[i]))
+    return tolerance
 
 
 @inner
@@ -152,7 +157,8 @@ def _translations(coords: Floats, ends: Ints, tolerance: Floats) -> Floats:
     found = np.empty((fewest, 3))
     count = 0
     for site in range(first, first + fewest):
-        found[count] = coords[site] - coords[first]
+        for axis in range(3):
+            found[count, axis] = coords[site, axis] - coords[first, axis]
         count += _brings_all(coords, ends, found[count], tolerance)
     return found[:count]
 
@@ -188,9 +194,9 @@ def _smaller(lattice: Floats, coords: Floats, ends: Ints) -> Floats:
     divisor = _common_divisor(ends)
     if divisor == 1:
         return matrix
-    tolerance = TOLERANCE / _lengths(lattice)
-    vectors = _translations(coords, ends, 2 * tolerance)
-    if len(vectors) == 1 and tolerance.max() * divisor < 0.99:
+    tolerance = _tolerance(lattice, 1.0)
+    vectors = _translations(coords, ends, _tolerance(lattice, 2.0))
+    if len(vectors) == 1 and max(tolerance[0], tolerance[1], tolerance[2]) * divisor < 0.99:
         return matrix
     for size in range(2, divisor + 1):
         if divisor % size == 0:
@@ -198,8 +204,8 @@ def _smaller(lattice: Floats, coords: Floats, ends: Ints) -> Floats:
                 if _rows_met(_inverse(candidate), vectors, tolerance) and _divides(
                     lattice, coords, ends, candidate, size
                 ):
-                    matrix[:] = candidate
-                    return matrix
+                    chosen: Floats = candidate.copy()
+                    return chosen
     return matrix
 
 
@@ -249,8 +255,7 @@ def _joined(coords: Floats, inside: Floats, one: int, other: int, apart: Floats,
 def _divides(lattice: Floats, coords: Floats, ends: Ints, matrix: Floats, size: int) -> bool:
     """Whether the sites fall into cliques of `size` that become one site each."""
     inside = _product(coords, matrix)
-    apart = 2 * (TOLERANCE / _lengths(lattice))
-    near = TOLERANCE / _lengths(_solved(matrix, lattice))
+    apart, near = _tolerance(lattice, 2.0), _tolerance(_solved(matrix, lattice), 1.0)
     members = np.empty(len(coords), np.int64)
     start = 0
     for end in ends:
@@ -274,8 +279,7 @@ def _divides(lattice: Floats, coords: Floats, ends: Ints, matrix: Floats, size: 
 def _merged(lattice: Floats, coords: Floats, ends: Ints, matrix: Floats) -> Floats:
     """Coordinates in the smaller cell: the mean of each clique."""
     inside = _product(coords, matrix)
-    apart = 2 * (TOLERANCE / _lengths(lattice))
-    near = TOLERANCE / _lengths(_solved(matrix, lattice))
+    apart, near = _tolerance(lattice, 2.0), _tolerance(_solved(matrix, lattice), 1.0)
     merged = np.empty_like(coords)
     done = np.zeros(len(coords), np.bool_)
     found = start = 0
@@ -283,7 +287,8 @@ def _merged(lattice: Floats, coords: Floats, ends: Ints, matrix: Floats) -> Floa
         for site in range(start, end):
             if done[site]:
                 continue
-            merged[found] = inside[site] - np.floor(inside[site])
+            for axis in range(3):
+                merged[found, axis] = inside[site, axis] - np.floor(inside[site, axis])
             count = 0
             for other in range(start, end):
                 if _joined(coords, inside, site, other, apart, near):
