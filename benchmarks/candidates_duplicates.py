@@ -162,7 +162,7 @@ def measure(quick: bool = False, most: int = 10_000) -> dict[str, object]:
         "different_groups": len(lines),
         "components": len(parts),
         "left_to_the_matcher": asked,
-        "seconds": seconds,
+        "seconds_grouping": seconds,
         "seconds_pymatgen": grouping,
         "seconds_components": linking,
         "ratio_grouping": grouping / seconds,

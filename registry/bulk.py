@@ -68,7 +68,7 @@ def add_missing(session: Session, model: type[Base], key: str, rows: Rows) -> Ad
         try:
             copy(session, model, missing)
         except IntegrityError as error:
-            if attempt == ATTEMPTS - 1 or "unique" not in str(error).lower():
+            if attempt == ATTEMPTS - 1 or not isinstance(error.orig, psycopg.errors.UniqueViolation):
                 raise
             new = frozenset()
     return Added(ids_by(session, model, key, keys), new)
