@@ -4,7 +4,7 @@ Labels alone don't decide: equal crystals can carry different ones when a distor
 Fingerprints alone don't either: they overlap between equal and different crystals. So crystals are compared within one
 reduced formula; the structure type with its elements in place *and* a tight fingerprint accept at once; pymatgen's
 StructureMatcher (default tolerances: primitive cells, volumes scaled) decides the rest, as far as `matching` can't tell
-that it would refuse.
+what it would say.
 """
 
 from __future__ import annotations

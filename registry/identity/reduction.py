@@ -41,8 +41,8 @@ def reduced_cell(crystal: Crystal) -> Cell | None:
     order = np.argsort(ALPHABETICAL[crystal.numbers], kind="stable")
     numbers = crystal.numbers[order]
     ends = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1, len(numbers)).astype(np.int64)
-    lattice, coords, smaller = _reduce(crystal.lattice, crystal.frac_coords[order], ends)
-    if smaller == 0:
+    lattice, coords, steps = _reduce(crystal.lattice, crystal.frac_coords[order], ends)
+    if steps == 0:
         return None
     if len(coords) == len(order):
         return _sorted(lattice, coords, ends, order, numbers[ends - 1])
