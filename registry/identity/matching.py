@@ -5,11 +5,11 @@ The matcher (default tolerances) accepts two primitive cells of equal volume whe
     within 5 degrees;
   - in the mean of both lattices, after one translation, each site lies within 0.3 (V/n)^(1/3) of a site of its species,
     all sites different.
-The translation puts the mean of the displacements at zero. The matcher finds it by laying one site of the rarest species
-onto each of its species in turn: every displacement then stays below 0.6 (V/n)^(1/3), or it would refuse. Which site goes
-where it decides by least squares. Where the nearest of every site is another, that is the nearest: no other assignment
-has a smaller term anywhere. So each of its steps can be followed without it, and either answer be given; what hangs on
-rounding (SLACK, far above that of either program), on ties, or on two sites that want one partner is left to it.
+The translation puts the mean of the displacements at zero. The matcher finds it by laying one site of the rarest
+species onto each of its species in turn: every displacement then stays below 0.6 (V/n)^(1/3), or it refuses. Who is
+whose partner it decides by least squares: where the nearest are all different, they are the partners, since no term can
+be smaller. So its steps can be followed, and either answer be given without it; what hangs on rounding (SLACK, far
+above that of either program), on ties, or on two sites that want one partner is left to it.
 """
 
 from __future__ import annotations
