@@ -8,6 +8,11 @@
 -- A result and its `finish` are one commit. `finish` and `fail` name the token: a worker whose lease was rescued
 -- touches no row, and drops its result.
 
+-- name: enqueue_search
+INSERT INTO work (kind, subject_id, target_id, priority)
+SELECT 'search', subject_id, target_id, priority FROM unsearched LIMIT %(limit)s
+ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
+
 -- name: enqueue_score
 INSERT INTO work (kind, subject_id, target_id, priority)
 SELECT 'score', subject_id, target_id, priority FROM unscored LIMIT %(limit)s
@@ -101,6 +106,9 @@ INSERT INTO work (kind, subject_id, target_id, priority, state, error_class, err
 VALUES ('place', %(calculation_id)s, %(level_id)s, 0, 'dead', %(error_class)s, %(error)s)
 ON CONFLICT (kind, subject_id, target_id) DO NOTHING;
 
+-- name: open_search
+SELECT (SELECT count(*) FROM unsearched) + (SELECT count(*) FROM work WHERE kind = 'search' AND state <> 'dead');
+
 -- name: open_score
 SELECT (SELECT count(*) FROM unscored) + (SELECT count(*) FROM work WHERE kind = 'score' AND state <> 'dead');
 
@@ -117,6 +125,7 @@ SELECT (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM work WHERE kind =
 SELECT kind, state, sum(count)::bigint AS count
 FROM (
     SELECT kind, state, count(*) FROM work GROUP BY kind, state
+    UNION ALL SELECT 'search', 'waiting', count(*) FROM unsearched
     UNION ALL SELECT 'score', 'waiting', count(*) FROM unscored
     UNION ALL SELECT 'refine', 'waiting', count(*) FROM unrefined
     UNION ALL SELECT 'label', 'waiting', count(*) FROM unlabelled

@@ -22,17 +22,17 @@ DECLARE
         'public.frame_3', 'public.frame_4', 'public.frame_5', 'public.frame_6', 'public.frame_7', 'public.funnel',
         'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.lineage', 'public.model',
         'public.model_file', 'public.placement', 'public.prediction', 'public.property', 'public.prototype',
-        'public.reference_set', 'public.round', 'public.selection', 'public.source', 'public.structure',
-        'public.training_set', 'public.unplaced', 'public.validation', 'public.work', 'public.worker',
-        'public.entry', 'public.material', 'public.unlabelled', 'public.unrefined', 'public.unscored',
-        'analytics.coverage_by_elements', 'analytics.displaced_phases', 'analytics.engine_failures',
+        'public.reference_set', 'public.round', 'public.search', 'public.selection', 'public.source',
+        'public.structure', 'public.training_set', 'public.unplaced', 'public.validation', 'public.work',
+        'public.worker', 'public.entry', 'public.material', 'public.unlabelled', 'public.unrefined', 'public.unscored',
+        'public.unsearched', 'analytics.composition_labels', 'analytics.coverage_by_elements', 'analytics.displaced_phases', 'analytics.engine_failures',
         'analytics.hit_rate_per_round', 'analytics.prediction_vs_label', 'analytics.prototypes',
         'analytics.round_labels', 'analytics.stable_materials'];
     filled CONSTANT text[] := ARRAY[
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
         'public.family', 'public.family_member', 'public.frame', 'public.funnel', 'public.hull_event',
         'public.hull_state', 'public.lineage', 'public.model', 'public.model_file', 'public.placement',
-        'public.prediction', 'public.property', 'public.prototype', 'public.round', 'public.selection',
+        'public.prediction', 'public.property', 'public.prototype', 'public.round', 'public.search', 'public.selection',
         'public.source', 'public.structure', 'public.training_set', 'public.unplaced', 'public.validation',
         'public.work', 'public.worker'];
     roles CONSTANT text[] := ARRAY['lode_owner', 'lode_worker', 'lode_reader'];
@@ -86,6 +86,7 @@ BEGIN
     END LOOP;
     GRANT UPDATE (valid_to) ON public.hull_state TO lode_worker;
     GRANT UPDATE (finished_at) ON public.round TO lode_worker;
+    GRANT UPDATE (structures, counts, finished_at) ON public.search TO lode_worker;
     GRANT UPDATE (promoted) ON public.model TO lode_worker;
     GRANT UPDATE (beat_at, stopped_at) ON public.worker TO lode_worker;
     GRANT UPDATE (state, token, worker_id, lease_until, attempts, run_after, error_class, error)

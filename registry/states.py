@@ -14,10 +14,11 @@ class Origin(StrEnum):
 
 
 class Operation(StrEnum):
-    """How a candidate was made from its parent."""
+    """How a candidate was made."""
 
     IONIC_SUBSTITUTION = "ionic_substitution"
     PARTIAL_SUBSTITUTION = "partial_substitution"
+    RANDOM_SEARCH = "random_search"  # from no parent
 
 
 class Task(StrEnum):
@@ -45,6 +46,7 @@ class ErrorClass(StrEnum):
     MISSING_REFERENCE = "missing_reference"
     UNSUPPORTED_ELEMENT = "unsupported_element"
     OUT_OF_MEMORY = "out_of_memory"
+    NO_STRUCTURE = "no_structure"
     NODE_LOST = "node_lost"
     BUG = "bug"
 
@@ -67,6 +69,7 @@ class Purpose(StrEnum):
 class Kind(StrEnum):
     """The kinds of work; each has a view of what is missing, a daemon and a test of the same name."""
 
+    SEARCH = "search"
     SCORE = "score"
     REFINE = "refine"
     LABEL = "label"

@@ -274,6 +274,24 @@ def lineage(
     return added(session, models.Lineage(**ids, operation=operation, arguments=arguments, probability=0.1))
 
 
+def search(session: Session, formula: str, at: models.Level, **columns: Any) -> models.Search:
+    """A composition whose structure is looked for at a level."""
+    defaults: dict[str, Any] = {"asked_by": "test", "structures": 100, "seed": 0, "settings": {}}
+    ids = {"composition_id": composition(session, formula).id, "level_id": at.id}
+    return added(session, models.Search(**ids, **{**defaults, **columns}))
+
+
+def random_structure(session: Session, of: models.Search) -> models.Structure:
+    """One of a search, picked for a label."""
+    formula = session.get_one(models.Composition, of.composition_id).reduced_formula
+    row = structure(session, formula, origin="generated")
+    arguments = {"seed": of.seed, "index": row.id}
+    added(session, models.Lineage(child_id=row.id, parent_id=None, operation="random_search", arguments=arguments))
+    ids = {"search_id": of.id, "structure_id": row.id, "level_id": of.level_id}
+    added(session, models.Selection(**ids, purpose="label", rank=1))
+    return row
+
+
 def duplicate(session: Session, of: models.Structure, same_as: models.Structure) -> models.Duplicate:
     return added(session, models.Duplicate(structure_id=of.id, same_as_id=same_as.id, rule="test"))
 

@@ -14,6 +14,7 @@ FIRST_DELAY: dict[ErrorClass, float | None] = {
     ErrorClass.UNPHYSICAL_VOLUME: None,
     ErrorClass.UNSUPPORTED_ELEMENT: None,
     ErrorClass.MISSING_REFERENCE: None,  # placed with the whole level once the reference is there
+    ErrorClass.NO_STRUCTURE: None,
     ErrorClass.MISSING_ENGINE: 60.0,  # another node may have it
     ErrorClass.OUT_OF_MEMORY: 30.0,
     ErrorClass.NODE_LOST: 5.0,

@@ -83,11 +83,11 @@ def _target(out: str, wanted: Wanted) -> AbstractContextManager[BinaryIO | Path]
         return dataset.destination(Path(out))
     from registry.exporters.files import destination
 
-    return _standard_output() if out == "-" else destination(Path(out), wanted.format)
+    return standard_output() if out == "-" else destination(Path(out), wanted.format)
 
 
 @contextmanager
-def _standard_output() -> Iterator[BinaryIO]:
+def standard_output() -> Iterator[BinaryIO]:
     """Flushed while a reader that went away is still an error that click knows."""
     yield sys.stdout.buffer
     sys.stdout.buffer.flush()

@@ -15,7 +15,7 @@ from api.cli.output import Advance, as_json, print_json, print_table, progress
 if TYPE_CHECKING:
     from workers.loop import Daemon, Outcome
 
-KINDS = ("score", "refine", "label", "place")
+KINDS = ("search", "score", "refine", "label", "place")
 
 
 @click.command()
@@ -136,8 +136,10 @@ def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
     from workers.label import LabelDaemon
     from workers.place import PlaceDaemon
     from workers.score import ScoreDaemon
+    from workers.search import SearchDaemon
 
     makers: dict[Kind, Callable[[], Daemon]] = {
+        Kind.SEARCH: SearchDaemon,
         Kind.SCORE: lambda: ScoreDaemon(Stage.SINGLE),
         Kind.REFINE: lambda: ScoreDaemon(Stage.ENSEMBLE),
         Kind.LABEL: LabelDaemon,

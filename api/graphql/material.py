@@ -73,11 +73,12 @@ class Way(graphene.ObjectType):
     arguments = GenericScalar()
     probability = graphene.Float()
     rule = graphene.String(description="set where the way led to a crystal that was there already: how it was seen")
-    material = graphene.NonNull(lambda: Material)
+    material = graphene.Field(lambda: Material, description="null: random search begins with nothing")
 
     @staticmethod
-    async def resolve_material(row: Row, info: Info) -> Node:
-        return await material(info, row["structure_id"], row["question"])
+    async def resolve_material(row: Row, info: Info) -> Node | None:
+        other = row["structure_id"]
+        return None if other is None else await material(info, other, row["question"])
 
 
 class FamilyMember(graphene.ObjectType):
@@ -108,7 +109,7 @@ class LineageStep(graphene.ObjectType):
 
     generation = graphene.NonNull(graphene.Int, description="steps away")
     child = graphene.NonNull(graphene.ID)
-    parent = graphene.NonNull(graphene.ID)
+    parent = graphene.ID(description="null: random search begins with nothing")
     operation = graphene.NonNull(graphene.String)
     arguments = GenericScalar()
     probability = graphene.Float()

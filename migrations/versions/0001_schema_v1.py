@@ -32,6 +32,7 @@ ANALYTICS = (
     "coverage_by_elements",
     "prototypes",
     "engine_failures",
+    "composition_labels",
 )
 
 # Of table frame, by hash of the composition.
@@ -326,7 +327,7 @@ def upgrade() -> None:
             "(state = 'running') = (token IS NOT NULL AND lease_until IS NOT NULL)",
             name=op.f("ck_work_running_has_lease"),
         ),
-        sa.CheckConstraint("kind IN ('score', 'refine', 'label', 'place')", name=op.f("ck_work_kind_known")),
+        sa.CheckConstraint("kind IN ('search', 'score', 'refine', 'label', 'place')", name=op.f("ck_work_kind_known")),
         sa.CheckConstraint("state <> 'dead' OR error_class IS NOT NULL", name=op.f("ck_work_dead_says_why")),
         sa.CheckConstraint("state IN ('waiting', 'running', 'dead')", name=op.f("ck_work_state_known")),
         sa.ForeignKeyConstraint(["worker_id"], ["worker.id"], name=op.f("fk_work_worker_id")),
@@ -388,7 +389,7 @@ def upgrade() -> None:
             "(state = 'failed') = (error_class IS NOT NULL)", name=op.f("ck_calculation_failed_has_class")
         ),
         sa.CheckConstraint(
-            "error_class IN ('not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_reference', 'unsupported_element', 'out_of_memory', 'node_lost', 'bug')",
+            "error_class IN ('not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_reference', 'unsupported_element', 'out_of_memory', 'no_structure', 'node_lost', 'bug')",
             name=op.f("ck_calculation_error_class_known"),
         ),
         sa.CheckConstraint("state IN ('converged', 'failed')", name=op.f("ck_calculation_state_known")),
@@ -417,6 +418,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_calculation_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calculation")),
         sa.UniqueConstraint("id", "level_id", name=op.f("uq_calculation_id_level_id")),
+    )
+    op.create_index(
+        "ix_calculation_failed",
+        "calculation",
+        ["initial_structure_id", "level_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'failed'"),
     )
     op.create_index(op.f("ix_calculation_final_structure_id"), "calculation", ["final_structure_id"], unique=False)
     op.create_index(op.f("ix_calculation_level_id_id"), "calculation", ["level_id", "id"], unique=False)
@@ -660,7 +668,7 @@ def upgrade() -> None:
         "lineage",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("child_id", sa.BigInteger(), nullable=False),
-        sa.Column("parent_id", sa.BigInteger(), nullable=False),
+        sa.Column("parent_id", sa.BigInteger(), nullable=True),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("arguments", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("probability", sa.DOUBLE_PRECISION(), nullable=True),
@@ -673,7 +681,11 @@ def upgrade() -> None:
         sa.Column("round_id", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "operation IN ('ionic_substitution', 'partial_substitution')", name=op.f("ck_lineage_operation_known")
+            "(parent_id IS NULL) = (operation = 'random_search')", name=op.f("ck_lineage_parent_unless_random")
+        ),
+        sa.CheckConstraint(
+            "operation IN ('ionic_substitution', 'partial_substitution', 'random_search')",
+            name=op.f("ck_lineage_operation_known"),
         ),
         sa.CheckConstraint("child_id <> parent_id", name=op.f("ck_lineage_not_itself")),
         sa.CheckConstraint("probability IS NULL OR probability >= 0", name=op.f("ck_lineage_probability_positive")),
@@ -688,6 +700,7 @@ def upgrade() -> None:
         "lineage",
         ["child_id", "parent_id", "operation", sa.literal_column("md5(arguments::text)")],
         unique=True,
+        postgresql_nulls_not_distinct=True,
     )
     op.create_table(
         "model_file",
@@ -764,9 +777,60 @@ def upgrade() -> None:
         op.f("ix_property_name_value_structure_id"), "property", ["name", "value", "structure_id"], unique=False
     )
     op.create_table(
-        "selection",
+        "search",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("composition_id", sa.BigInteger(), nullable=False),
+        sa.Column("level_id", sa.BigInteger(), nullable=False),
+        sa.Column("round_id", sa.BigInteger(), nullable=True, comment="that asked; null: by hand"),
+        sa.Column("asked_by", sa.Text(), nullable=False, comment="account of the database"),
+        sa.Column("structures", sa.Integer(), nullable=False, comment="how many are wanted"),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "settings",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="what they are drawn from: workers/candidates/random_search",
+        ),
+        sa.Column(
+            "counts",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="cells that were tried, by what came of them",
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "finished_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="when its structures were stored; null: not yet",
+        ),
+        sa.CheckConstraint("structures > 0", name=op.f("ck_search_structures_wanted")),
+        sa.ForeignKeyConstraint(["composition_id"], ["composition.id"], name=op.f("fk_search_composition_id")),
+        sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_search_level_id")),
+        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_search_round_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_search")),
+        sa.UniqueConstraint("composition_id", "level_id", "seed", name=op.f("uq_search_composition_id_level_id_seed")),
+    )
+    op.create_index(
+        "ix_search_unfinished", "search", ["id"], unique=False, postgresql_where=sa.text("finished_at IS NULL")
+    )
+    op.create_table(
+        "validation",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("round_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("summary", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("rows", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_validation_round_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_validation")),
+    )
+    op.create_index(op.f("ix_validation_round_id"), "validation", ["round_id"], unique=False)
+    op.create_table(
+        "selection",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("round_id", sa.BigInteger(), nullable=True),
+        sa.Column("search_id", sa.BigInteger(), nullable=True),
         sa.Column("structure_id", sa.BigInteger(), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("purpose", sa.Text(), nullable=False),
@@ -781,11 +845,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("abs(predicted_decomposition_energy) < 'infinity'", name=op.f("ck_selection_energy_finite")),
         sa.CheckConstraint("purpose IN ('reference', 'refine', 'label')", name=op.f("ck_selection_purpose_known")),
+        sa.CheckConstraint("num_nonnulls(round_id, search_id) = 1", name=op.f("ck_selection_round_or_search")),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_selection_level_id")),
         sa.ForeignKeyConstraint(
             ["model_id", "level_id"], ["model.id", "model.level_id"], name=op.f("fk_selection_model_id_level_id")
         ),
         sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_selection_round_id")),
+        sa.ForeignKeyConstraint(["search_id"], ["search.id"], name=op.f("fk_selection_search_id")),
         sa.ForeignKeyConstraint(["structure_id"], ["structure.id"], name=op.f("fk_selection_structure_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_selection")),
         sa.UniqueConstraint(
@@ -795,18 +861,13 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_selection_round_id_purpose_rank"), "selection", ["round_id", "purpose", "rank"], unique=False
     )
-    op.create_table(
-        "validation",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("round_id", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("summary", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("rows", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_validation_round_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_validation")),
+    op.create_index(
+        op.f("ix_selection_search_id"),
+        "selection",
+        ["search_id"],
+        unique=False,
+        postgresql_where=sa.text("search_id IS NOT NULL"),
     )
-    op.create_index(op.f("ix_validation_round_id"), "validation", ["round_id"], unique=False)
     for number in range(PARTITIONS):
         op.execute(
             f"CREATE TABLE frame_{number} PARTITION OF frame FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {number})"
@@ -827,19 +888,24 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW analytics.{view}")
     op.execute("DROP SCHEMA analytics")
     op.execute(GRANT_NO_MORE)
-    for view in ("material", "entry", "unlabelled", "unrefined", "unscored"):
+    for view in ("material", "entry", "unlabelled", "unrefined", "unscored", "unsearched"):
         op.execute(f"DROP VIEW {view}")
     op.execute("DROP FUNCTION note_unplaced CASCADE")
-    op.drop_index(op.f("ix_validation_round_id"), table_name="validation")
-    op.drop_table("validation")
+    op.drop_index(
+        op.f("ix_selection_search_id"), table_name="selection", postgresql_where=sa.text("search_id IS NOT NULL")
+    )
     op.drop_index(op.f("ix_selection_round_id_purpose_rank"), table_name="selection")
     op.drop_table("selection")
+    op.drop_index(op.f("ix_validation_round_id"), table_name="validation")
+    op.drop_table("validation")
+    op.drop_index("ix_search_unfinished", table_name="search", postgresql_where=sa.text("finished_at IS NULL"))
+    op.drop_table("search")
     op.drop_index(op.f("ix_property_name_value_structure_id"), table_name="property")
     op.drop_table("property")
     op.drop_index(op.f("ix_prediction_model_id_stage_structure_id"), table_name="prediction")
     op.drop_table("prediction")
     op.drop_table("model_file")
-    op.drop_index("uq_lineage_way", table_name="lineage")
+    op.drop_index("uq_lineage_way", table_name="lineage", postgresql_nulls_not_distinct=True)
     op.drop_index(op.f("ix_lineage_parent_id"), table_name="lineage")
     op.drop_table("lineage")
     op.drop_index("uq_hull_state_current", table_name="hull_state", postgresql_where=sa.text("valid_to IS NULL"))
@@ -885,6 +951,7 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_calculation_level_id_id"), table_name="calculation")
     op.drop_index(op.f("ix_calculation_final_structure_id"), table_name="calculation")
+    op.drop_index("ix_calculation_failed", table_name="calculation", postgresql_where=sa.text("state = 'failed'"))
     op.drop_table("calculation")
     op.drop_index("ix_work_waiting", table_name="work", postgresql_where=sa.text("state = 'waiting'"))
     op.drop_index("ix_work_running", table_name="work", postgresql_where=sa.text("state = 'running'"))

@@ -157,15 +157,24 @@ TABLES = (
         batch=1,
     ),
     MergedTable(
+        "search",
+        _equal("composition_id", "level_id", "seed"),
+        {"composition_id": "composition", "level_id": "level", "round_id": "round"},
+        refresh="UPDATE {table} AS ours"
+        " SET structures = it.structures, counts = it.counts, finished_at = it.finished_at FROM it WHERE {same}"
+        " AND ours.finished_at IS NULL AND ours.structures <= it.structures AND ours.settings = it.settings",
+    ),
+    MergedTable(
         "selection",
         _equal("structure_id", "level_id", "purpose"),
-        {**_STRUCTURE, "round_id": "round", "level_id": "level", "model_id": "model"},
+        {**_STRUCTURE, "round_id": "round", "search_id": "search", "level_id": "level", "model_id": "model"},
     ),
     MergedTable("funnel", _equal("round_id", "stage", "rule"), {"round_id": "round"}, key="round_id"),
     MergedTable("validation", _equal("round_id", "name", "created_at"), {"round_id": "round"}),
     MergedTable(
         "lineage",
-        _equal("child_id", "parent_id", "operation") + " AND md5(ours.arguments::text) = md5(it.arguments::text)",
+        _equal("child_id", "operation", or_null="parent_id")
+        + " AND md5(ours.arguments::text) = md5(it.arguments::text)",
         {"child_id": "structure", "parent_id": "structure", "round_id": "round"},
     ),
     MergedTable("import", _equal("sha256", or_null="level_id"), {"level_id": "level"}),

@@ -2,7 +2,7 @@
 
 from registry.models.base import Base
 from registry.models.calculation import Calculation, Frame, Level, ReferenceSet
-from registry.models.campaign import Campaign, Funnel, Round, Selection, Validation
+from registry.models.campaign import Campaign, Funnel, Round, Search, Selection, Validation
 from registry.models.hull import HullEvent, HullState, Placement, Unplaced
 from registry.models.material import (
     Composition,
@@ -44,6 +44,7 @@ __all__ = [
     "Prototype",
     "ReferenceSet",
     "Round",
+    "Search",
     "Selection",
     "Source",
     "Structure",

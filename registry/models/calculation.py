@@ -84,6 +84,7 @@ class Calculation(Base):
             postgresql_where=text("state = 'converged'"),
             postgresql_include=["final_structure_id"],
         ),
+        Index("ix_calculation_failed", "initial_structure_id", "level_id", postgresql_where=text("state = 'failed'")),
         Index(None, "final_structure_id"),
         Index(None, "level_id", "id"),
         Index(None, "reference_set_id", postgresql_where=text("reference_set_id IS NOT NULL")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,20 +37,52 @@ class Round(Base):
     finished_at: Mapped[datetime | None]
 
 
+class Search(Base):
+    """A composition whose structure is looked for at a level, by relaxing random ones.
+
+    Seed and settings say which: the same ones come out on every machine, whenever they are asked for.
+    """
+
+    __tablename__ = "search"
+    __table_args__ = (
+        CheckConstraint("structures > 0", name="structures_wanted"),
+        UniqueConstraint("composition_id", "level_id", "seed"),
+        Index("ix_search_unfinished", "id", postgresql_where=text("finished_at IS NULL")),
+    )
+
+    id: Mapped[Id]
+    composition_id: Mapped[int] = mapped_column(ForeignKey("composition.id"))
+    level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), comment="that asked; null: by hand")
+    asked_by: Mapped[str] = mapped_column(comment="account of the database")
+    structures: Mapped[int] = mapped_column(Integer, comment="how many are wanted")
+    seed: Mapped[int]
+    settings: Mapped[Json] = mapped_column(comment="what they are drawn from: workers/candidates/random_search")
+    counts: Mapped[Json | None] = mapped_column(comment="cells that were tried, by what came of them")
+    created_at: Mapped[Now]
+    finished_at: Mapped[datetime | None] = mapped_column(comment="when its structures were stored; null: not yet")
+
+
 class Selection(Base):
-    """A structure that a round picked. The model must be of the level that it picks for: a foreign key says so."""
+    """A structure that a round or a search picked.
+
+    The model must be of the level that it picks for: a foreign key says so.
+    """
 
     __tablename__ = "selection"
     __table_args__ = (
         one_of("purpose", Purpose),
         CheckConstraint("abs(predicted_decomposition_energy) < 'infinity'", name="energy_finite"),
         ForeignKeyConstraint(["model_id", "level_id"], ["model.id", "model.level_id"]),
+        CheckConstraint("num_nonnulls(round_id, search_id) = 1", name="round_or_search"),
         UniqueConstraint("structure_id", "level_id", "purpose"),
         Index(None, "round_id", "purpose", "rank"),
+        Index(None, "search_id", postgresql_where=text("search_id IS NOT NULL")),
     )
 
     id: Mapped[Id]
-    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
+    search_id: Mapped[int | None] = mapped_column(ForeignKey("search.id"))
     structure_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     purpose: Mapped[str]

@@ -164,20 +164,32 @@ class FamilyMember(Base):
 
 
 class Lineage(Base):
-    """A way in which a candidate was reached. One candidate reached by two ways is one structure and two rows here."""
+    """A way in which a candidate was reached. One candidate reached by two ways is one structure and two rows here.
+
+    What random search made has no parent.
+    """
 
     __tablename__ = "lineage"
     __table_args__ = (
         one_of("operation", Operation),
         CheckConstraint("probability IS NULL OR probability >= 0", name="probability_positive"),
-        Index("uq_lineage_way", "child_id", "parent_id", "operation", text("md5(arguments::text)"), unique=True),
+        CheckConstraint("(parent_id IS NULL) = (operation = 'random_search')", name="parent_unless_random"),
+        Index(
+            "uq_lineage_way",
+            "child_id",
+            "parent_id",
+            "operation",
+            text("md5(arguments::text)"),
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
         Index(None, "parent_id"),
         CheckConstraint("child_id <> parent_id", name="not_itself"),
     )
 
     id: Mapped[Id]
     child_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
-    parent_id: Mapped[int] = mapped_column(ForeignKey("structure.id"))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("structure.id"))
     operation: Mapped[str]
     arguments: Mapped[Json]
     probability: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)

@@ -29,7 +29,7 @@ WITH RECURSIVE way AS NOT MATERIALIZED (
            walk.operation, walk.arguments, walk.probability, walk.rule
     FROM walk
     JOIN structure AS child ON child.id = walk.child_id
-    JOIN structure AS parent ON parent.id = walk.parent_id
+    LEFT JOIN structure AS parent ON parent.id = walk.parent_id
     GROUP BY walk.root, child.public_id, parent.public_id, walk.operation, walk.arguments, walk.probability, walk.rule
 ), ranked AS (
     SELECT step.*, row_number() OVER (PARTITION BY root ORDER BY generation, child, parent, operation) AS place

@@ -1,5 +1,14 @@
 -- What is missing, derived from the data. A row is (subject_id, target_id, priority); lower priority goes first.
 
+CREATE VIEW unsearched AS
+SELECT search.id AS subject_id, search.level_id AS target_id, 0 AS priority
+FROM search
+WHERE search.finished_at IS NULL
+  AND NOT EXISTS (
+    SELECT FROM work
+    WHERE work.kind = 'search' AND work.subject_id = search.id AND work.target_id = search.level_id);
+
+-- Random structures go to the label engine as they are: a model has nothing to say before they are relaxed.
 CREATE VIEW unscored AS
 SELECT structure.id AS subject_id, model.id AS target_id, 0 AS priority
 FROM structure
@@ -8,6 +17,7 @@ WHERE structure.origin = 'generated' AND model.promoted
   AND NOT EXISTS (
     SELECT FROM prediction
     WHERE prediction.structure_id = structure.id AND prediction.model_id = model.id AND prediction.stage = 'single')
+  AND NOT EXISTS (SELECT FROM lineage WHERE lineage.child_id = structure.id AND lineage.parent_id IS NULL)
   AND NOT EXISTS (
     SELECT FROM work WHERE work.kind = 'score' AND work.subject_id = structure.id AND work.target_id = model.id);
 
@@ -26,7 +36,8 @@ WHERE selection.purpose = 'refine'
 
 CREATE VIEW unlabelled AS
 SELECT selection.structure_id AS subject_id, selection.level_id AS target_id,
-       min(CASE selection.purpose WHEN 'reference' THEN 0 ELSE 1000000 END + selection.rank) AS priority
+       min(CASE WHEN selection.search_id IS NOT NULL THEN 2000000 WHEN selection.purpose = 'reference' THEN 0
+                ELSE 1000000 END + selection.rank) AS priority
 FROM selection
 WHERE selection.purpose IN ('reference', 'label')
   AND NOT EXISTS (
@@ -93,7 +104,8 @@ LEFT JOIN prototype AS final_prototype ON final_prototype.id = final_structure.p
 LEFT JOIN hull_state ON hull_state.calculation_id = calculation.id AND hull_state.valid_to IS NULL
 WHERE structure.origin <> 'relaxed';
 
-COMMENT ON VIEW unscored IS 'Candidates that the promoted model of a level has not scored: structure, model, priority';
+COMMENT ON VIEW unsearched IS 'Searches whose random structures aren''t stored: search, level, priority';
+COMMENT ON VIEW unscored IS 'Candidates with a parent that the promoted model of a level has not scored: structure, model, priority';
 COMMENT ON VIEW unrefined IS 'Picked candidates that the whole ensemble has not looked at: structure, model, priority';
 COMMENT ON VIEW unlabelled IS 'Picked crystals without a label at the level: structure, level, priority';
 

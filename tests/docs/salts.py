@@ -4,6 +4,7 @@ before    rock salt NaCl is imported (twice, in other cells) and labelled; it's 
 round 1   KCl: stable. NaCl of another type: displaces rock salt. Na3Cl: above the hull. NaCl3: fails, then is
           labelled above the hull. NaCl2: fails. K3Cl: waits.
 round 2   KCl of another type: displaces the find of round 1. One more NaCl: relaxes to that of round 1.
+after     random search of KNaCl2: ten of twelve structures are relaxed, all above the hull
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def salts(session: Session) -> Salts:
     campaign = make.campaign(session, level, CAMPAIGN)
     _first_round(told, make.campaign_round(session, campaign, 1))
     _second_round(told, make.campaign_round(session, campaign, 2))
+    _search(told)
     return told
 
 
@@ -102,3 +104,13 @@ def _second_round(told: Salts, turn: models.Round) -> None:
     ]
     make.duplicate(told.session, *final)
     told.close(turn)
+
+
+def _search(told: Salts) -> None:
+    asked = make.search(told.session, "KNaCl2", told.level, structures=12)
+    for number in range(12):
+        name = f"random {number}"
+        told.rows[name] = make.random_structure(told.session, asked)
+        if number < 10:
+            told.label(name, 0.3 - 0.01 * number, version="3")
+    place(told.session, told.level.id)

@@ -58,9 +58,12 @@ CONTENT = {
     " JOIN campaign c ON c.id = campaign_id LEFT JOIN funnel ON round_id = round.id",
     "selection": "SELECT public_id, c.name, number, purpose, rank FROM selection"
     " JOIN structure s ON s.id = structure_id JOIN round r ON r.id = round_id JOIN campaign c ON c.id = campaign_id",
+    "search": "SELECT reduced_formula, l.name, structures, seed, search.settings::text, finished_at, public_id, rank"
+    " FROM search JOIN composition c ON c.id = composition_id JOIN level l ON l.id = level_id"
+    " LEFT JOIN selection ON search_id = search.id LEFT JOIN structure s ON s.id = structure_id",
     "validation": "SELECT number, name, summary::text FROM validation JOIN round r ON r.id = round_id",
     "lineage": "SELECT a.public_id, b.public_id, operation, arguments::text FROM lineage"
-    " JOIN structure a ON a.id = child_id JOIN structure b ON b.id = parent_id",
+    " JOIN structure a ON a.id = child_id LEFT JOIN structure b ON b.id = parent_id",
     "import": "SELECT name, sha256 FROM import",
     "reference_set": "SELECT a.name, b.name, compared::text, count(c.id) FROM reference_set AS r"
     " JOIN level a ON a.id = r.level_id JOIN level b ON b.id = r.from_level_id"
@@ -137,6 +140,7 @@ def fill(registry: Registry, ids_from: int = 1) -> None:
         session.add(ModelFile(model_id=model.id, name="model.json", content=b"{}"))
         turn = make.campaign_round(session, make.campaign(session, level))
         make.selection(session, child, turn, model)
+        make.random_structure(session, make.search(session, "LiF", level, settings={"most_atoms": 8}))
         make.property_of(session, known, "band_gap", 5.0, "PBE", provenance={"code": "VASP"})
         make.property_of(session, known, "colour", None, "seen", "1", words="white")
         make.family_member(session, child, "rocksalt")
@@ -172,6 +176,25 @@ def test_everything_arrives_and_twice_adds_nothing(registries: tuple[Registry, R
     again = take(group, laptop)
     assert {one.new for one in again.tables.values()} == {0}
     assert (again.conflicts, group.content()) == ([], before)
+
+
+def test_a_search_that_they_finished_is_finished_here(registries: tuple[Registry, Registry]):
+    """Its structures came along, so none is made again; one that wants more here goes on."""
+    group, laptop = registries
+    for registry, wanted in ((laptop, 100), (group, 50)):
+        with Session(registry.engine) as session, session.begin():
+            level = make.level(session)
+            for formula in ("LiF", "NaF"):
+                more = 2 if (formula, wanted) == ("NaF", 50) else 1
+                asked = make.search(session, formula, level, structures=wanted * 2 * more)
+                if registry is laptop:
+                    asked.finished_at, asked.counts = asked.created_at, {"made": 1}
+                    make.random_structure(session, asked)
+    take(group, laptop)
+    found = "SELECT reduced_formula || ' ' || structures || ' ' || (finished_at IS NULL) FROM search"
+    found += " JOIN composition ON composition.id = composition_id ORDER BY 1"
+    assert group.values(found) == ["LiF 200 false", "NaF 200 false"]
+    assert group.count("selection WHERE search_id IS NOT NULL") == 2
 
 
 def test_what_came_is_unplaced_and_place_brings_it(registries: tuple[Registry, Registry]):

@@ -218,7 +218,7 @@ def test_the_summary_names_every_kind_and_state(engine: Engine):
 
 
 def make_missing(engine: Engine) -> None:
-    """One crystal to score, one to refine and to label, one to place."""
+    """One composition to search, one crystal to score, one to refine and to label, one to place."""
     with Session(engine) as session, session.begin():
         level = make.level(session)
         model = make.model(session, level)
@@ -227,6 +227,7 @@ def make_missing(engine: Engine) -> None:
         make.selection(session, proposed, turn, model, purpose="refine")
         make.selection(session, proposed, turn, model, purpose="label")
         make.calculation(session, make.structure(session), level)
+        make.search(session, "LiF", level)
 
 
 def waiting(engine: Engine) -> dict[str, int]:

@@ -29,6 +29,7 @@ TABLES = sorted(Base.metadata.tables)
 CHANGED = {
     "hull_state": {"valid_to"},
     "round": {"finished_at"},
+    "search": {"structures", "counts", "finished_at"},
     "model": {"promoted"},
     "worker": {"beat_at", "stopped_at"},
     "work": {"state", "token", "worker_id", "lease_until", "attempts", "run_after", "error_class", "error"},
@@ -217,6 +218,7 @@ def test_a_worker_runs_a_whole_round(engine: Engine, worker_engine: Engine, tmp_
     assert empty <= by_chance | {
         "import",
         "reference_set",
+        "search",
         "work",
         "unplaced",
         "property",

@@ -65,8 +65,14 @@ def _composition_keys(numbers: Species) -> Keys:
         divisor = _common_divisor(amounts)
         for number in range(len(amounts)):
             if amounts[number]:
-                keys[row] += _mixed(np.uint64(number) << np.uint64(32) | np.uint64(amounts[number] // divisor))
+                keys[row] += element_word(number, amounts[number] // divisor)
     return keys
+
+
+@inner
+def element_word(number: int, amount: int) -> np.uint64:
+    """What an element and its reduced amount add to a composition's key."""
+    return _mixed(np.uint64(number) << np.uint64(32) | np.uint64(amount))
 
 
 @inner

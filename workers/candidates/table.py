@@ -22,6 +22,9 @@ from workers.candidates.oxidation import Ion
 Floats = NDArray[np.float64]
 Kinship = tuple[bool, bool, int]
 
+UNSEEN = -5.0
+"""lambda of a pair that was never seen: pymatgen's alpha."""
+
 # Anions that common crystals hold and the published table doesn't.
 EXTRA_ANIONS = {
     "H": -1,
@@ -43,6 +46,7 @@ class SubstitutionTable:
     """ions: the published species first, then the extra anions; lambdas: (n, n) float64, symmetric, >= 0.
 
     published: how many leading ions have data-mined rows.
+    raw: (published, published) float64, the published lambdas, UNSEEN for pairs never seen.
     normalisers: (n,) float64, the published sums of exp(lambda) with alpha = -5 for pairs never seen
     (SubstitutionProbability.get_px); estimated for the extra anions.
     """
@@ -50,6 +54,7 @@ class SubstitutionTable:
     ions: tuple[Ion, ...]
     lambdas: Floats
     published: int
+    raw: Floats
     normalisers: Floats
 
     @cached_property
@@ -65,6 +70,20 @@ class SubstitutionTable:
         """exp(max(lambda, 0)) / px(source): pymatgen's cond_prob(target, source) wherever lambda >= 0."""
         i, j = self.index[target], self.index[source]
         return float(np.exp(self.lambdas[i, j]) / self.normalisers[j])
+
+    def published_odds(self, ion: Ion, given: bool = True) -> Floats:
+        """(published,) float64 for an ion of the published table: pymatgen's cond_prob(option, ion), lambdas unclipped.
+
+        given: conditional on `ion`; else cond_prob(ion, option), conditional on each option.
+        """
+        weights = np.exp(self.raw[self.index[ion]])
+        return np.asarray(weights / self.normalisers[self.index[ion] if given else slice(self.published)])
+
+    def paper_odds(self, source: Ion) -> Floats:
+        """(n,) float64, exp(max(lambda, 0)) over its sum; a published ion's sum runs over the published species."""
+        row = self.index[source]
+        weights = np.exp(self.lambdas[row])
+        return np.asarray(weights / weights[: self.published if row < self.published else None].sum())
 
     def weights(self, source: Ion, targets: Sequence[Ion]) -> Floats:
         """(m,) float64, exp(max(lambda, 0)) of each target in the place of the source."""
@@ -90,13 +109,13 @@ def substitution_table() -> SubstitutionTable:
     ions = sorted({ion for a, b, _ in rows for ion in (a, b)})
     extra = sorted({Ion(Element(symbol).Z, charge) for symbol, charge in EXTRA_ANIONS.items()} - set(ions))
     index = {ion: i for i, ion in enumerate(ions)}
-    raw = np.full((len(ions), len(ions)), -5.0)
+    raw = np.full((len(ions), len(ions)), UNSEEN)
     for a, b, value in rows:
         raw[index[a], index[b]] = raw[index[b], index[a]] = value
     lambdas = _with_extra(ions, extra, np.maximum(raw, 0.0))
     normalisers = np.exp(lambdas).sum(axis=1)
     normalisers[: len(ions)] = np.exp(raw).sum(axis=1)
-    return SubstitutionTable((*ions, *extra), lambdas, len(ions), normalisers)
+    return SubstitutionTable((*ions, *extra), lambdas, len(ions), raw, normalisers)
 
 
 def _with_extra(ions: list[Ion], extra: list[Ion], clipped: Floats) -> Floats:

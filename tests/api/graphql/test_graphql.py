@@ -159,6 +159,19 @@ def test_the_history_of_many_materials_takes_as_many_statements_as_that_of_one(e
     assert used[0] == used[1]
 
 
+def test_a_random_structure_comes_from_nothing(engine: Engine) -> None:
+    with Session(engine) as session:
+        name = make.random_structure(session, make.search(session, "LiF", make.level(session), seed=7)).public_id
+        session.commit()
+    way = "operation arguments material { id }"
+    tree = f"parents {{ {way} }} lineage {{ ancestors {{ parent operation }} }} selections {{ round }}"
+    found = ask(engine, f'{{ material(id: "{name}") {{ {tree} }} }}')["data"]["material"]
+    ((operation, arguments, material),) = [tuple(one.values()) for one in found["parents"]]
+    assert (operation, arguments["seed"], material) == ("random_search", 7, None)
+    assert found["lineage"]["ancestors"] == [{"parent": None, "operation": "random_search"}]
+    assert found["selections"] == []
+
+
 def test_a_candidate_in_full(filled: Engine) -> None:
     found = ask(filled, WHOLE, first=50)
     assert "errors" not in found

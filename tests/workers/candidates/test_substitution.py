@@ -9,14 +9,19 @@ from pymatgen.core.structure_prediction.substitution_probability import Substitu
 
 from workers.candidates.oxidation import Ion
 from workers.candidates.substitution import (
+    PAPER_THRESHOLD,
     Slot,
     cations_less_electronegative,
+    elements_of,
     enumerate_mappings,
     family_ions,
+    paper_mappings,
+    paper_slot,
+    predictions,
     replaces_something,
     slot,
 )
-from workers.candidates.table import substitution_table
+from workers.candidates.table import UNSEEN, substitution_table
 
 TABLE = substitution_table()
 PUBLISHED = TABLE.ions[: TABLE.published]
@@ -42,24 +47,101 @@ def test_clipping_only_raises() -> None:
         assert TABLE.lambdas[TABLE.index[a], TABLE.index[b]] == expected
 
 
-def test_the_predictor_of_pymatgen_finds_the_same_pairs() -> None:
-    """With its definitions (all ions count, the unclipped table's normaliser) branch and bound equals its list."""
-    sources, threshold = [Ion(11, 1), Ion(17, -1)], 0.004
-    published = SubstitutionPredictor(threshold=threshold).list_prediction([as_species(ion) for ion in sources])
-    expected = {
-        tuple((Element(str(new.element)).Z, int(new.oxi_state)) for new in row["substitutions"]): row["probability"]
-        for row in published
-    }
-    slots = []
-    for kin, source in enumerate(sources):
-        odds = np.array([TABLE.conditional(ion, source) for ion in PUBLISHED])
-        slots.append(Slot(source, 1, PUBLISHED, odds, kin))
-    found = enumerate_mappings(slots, threshold)
-    ours = {tuple(found.ions(i)): p for i, p in enumerate(found.probabilities.tolist())}
-    balanced = {key: p for key, p in expected.items() if key[0][1] + key[1][1] == 0 and key[0][0] != key[1][0]}
-    assert ours.keys() == balanced.keys()
-    assert all(ours[key] == pytest.approx(p) for key, p in balanced.items())
-    assert len(ours) > 5
+def as_ion(species: Species) -> Ion:
+    return Ion(species.Z, round(species.oxi_state))
+
+
+SODIUM_CHLORIDE = (Ion(11, 1), Ion(17, -1))
+FORSTERITE = (Ion(12, 2), Ion(14, 4), Ion(8, -2))
+ILMENITE = (Ion(26, 2), Ion(22, 4), Ion(8, -2))
+PHOSPHATE = (Ion(3, 1), Ion(26, 2), Ion(15, 5), Ion(8, -2))
+
+
+@pytest.mark.parametrize(
+    ("ions", "threshold"),
+    [
+        ((Ion(56, 2),), 1e-4),
+        ((Ion(9, -1),), 1e-3),
+        (SODIUM_CHLORIDE, 1e-3),
+        ((Ion(29, 1), Ion(29, 2)), 1e-3),
+        (FORSTERITE, 1e-3),
+        (ILMENITE, 3e-3),
+        (PHOSPHATE, 4e-3),
+    ],
+)
+@pytest.mark.parametrize("to_this", [True, False])
+def test_predictions_are_those_of_pymatgens_predictor(ions: tuple[Ion, ...], threshold: float, to_this: bool) -> None:
+    published = SubstitutionPredictor(threshold=threshold).list_prediction([as_species(ion) for ion in ions], to_this)
+    expected = {}
+    for row in published:
+        pairs = [(as_ion(a), as_ion(b)) for a, b in row["substitutions"].items()]
+        kept = {b: a for a, b in pairs} if to_this else dict(pairs)
+        expected[tuple(kept[ion] for ion in ions)] = row["probability"]
+    found = predictions(TABLE, ions, threshold, to_this=to_this)
+    ours = {found.ions(i): pytest.approx(p, rel=1e-12) for i, p in enumerate(found.probabilities.tolist())}
+    assert len(ours) == len(found) > 0
+    assert ours == expected
+    assert np.all(np.diff(found.probabilities) <= 0)
+
+
+def test_an_ion_without_published_row_is_refused_as_pymatgen_refuses_it() -> None:
+    with pytest.raises(LookupError, match="P3- is not in the published table"):
+        predictions(TABLE, [Ion(31, 3), Ion(15, -3)])
+    with pytest.raises(ValueError, match="not allowed"):
+        SubstitutionPredictor().list_prediction([Species("Ga", 3), Species("P", -3)])
+
+
+def test_the_papers_odds_are_pymatgens_with_lambdas_clipped() -> None:
+    published = SubstitutionProbability()
+    pairs = [(a, b) for i, a in enumerate(PUBLISHED) for b in PUBLISHED[: i + 1]]
+    rows = [
+        (str(as_species(a)), str(as_species(b)), published.get_lambda(as_species(a), as_species(b))) for a, b in pairs
+    ]
+    clipped = type(published)(lambda_table=[(a, b, max(value, 0.0)) for a, b, value in rows], alpha=0)
+    for source in PUBLISHED[::37]:
+        odds = TABLE.paper_odds(source)
+        assert odds[: TABLE.published].sum() == pytest.approx(1.0)
+        for target in PUBLISHED[::31]:
+            assert odds[TABLE.index[target]] == pytest.approx(clipped.cond_prob(as_species(target), as_species(source)))
+
+
+@pytest.mark.parametrize("most_replaced", [1, 2, 3])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_the_papers_candidates_equal_a_brute_force(most_replaced: int, balanced: bool) -> None:
+    slots = [
+        paper_slot(TABLE, ion, n, kin=ion.number, family=IONS) for ion, n in zip(FORSTERITE, (2, 1, 4), strict=True)
+    ]
+    found = paper_mappings(slots, threshold=1e-4, most_replaced=most_replaced, balanced=balanced)
+    expected = {}
+    for ions in product(*(s.ions for s in slots)):
+        changed = [s for s, ion in zip(slots, ions, strict=True) if ion != s.source]
+        odds = np.prod([s.probabilities[s.ions.index(ion)] for s, ion in zip(slots, ions, strict=True)])
+        charge = sum(s.amount * ion.charge for s, ion in zip(slots, ions, strict=True))
+        distinct = len({ion.number for ion in ions}) == 3
+        if distinct and 1 <= len(changed) <= most_replaced and odds >= 1e-4 and (charge == 0 or not balanced):
+            expected[ions] = pytest.approx(float(odds))
+    assert {found.ions(i): p for i, p in enumerate(found.probabilities.tolist())} == expected
+    assert len(expected) > 5
+
+
+def test_a_clipped_lambda_makes_the_unseen_possible() -> None:
+    """Of rare ions every species passes the paper's threshold; pymatgen's own odds never let an unseen one pass."""
+    source = Ion(25, 4)
+    slots = [paper_slot(TABLE, ion, 1, kin=ion.number) for ion in (source, Ion(8, -2))]
+    found = paper_mappings(slots, threshold=PAPER_THRESHOLD, most_replaced=1, balanced=False)
+    unseen = {ion for ion in PUBLISHED if TABLE.raw[TABLE.index[ion], TABLE.index[source]] == UNSEEN}
+    assert {found.ions(i)[0] for i in range(len(found))} >= {ion for ion in unseen if ion.number not in (25, 8)}
+    plain = predictions(TABLE, [source], PAPER_THRESHOLD)
+    assert not {plain.ions(i)[0] for i in range(len(plain))} & unseen
+
+
+def test_more_than_six_elements_are_not_proposed() -> None:
+    sources = [Ion(3, 1), Ion(11, 1), Ion(12, 2), Ion(20, 2), Ion(13, 3), Ion(14, 4), Ion(8, -2)]
+    slots = [paper_slot(TABLE, ion, 1, kin=ion.number, family=IONS) for ion in sources]
+    assert len(paper_mappings(slots, balanced=False)) == 0
+    fewer = paper_mappings(slots[1:], balanced=False)
+    assert len(fewer)
+    assert elements_of(fewer).max() == 6
 
 
 def brute_force(slots: list[Slot], threshold: float) -> dict[tuple[Ion, ...], float]:
@@ -104,6 +186,7 @@ def test_one_element_in_two_states_may_stay_one_element() -> None:
     slots = [slot(TABLE, iron[0], 1, home, kin=26), slot(TABLE, iron[1], 2, home, kin=26)]
     slots.append(slot(TABLE, Ion(8, -2), 4, home, kin=8))
     found = enumerate_mappings(slots, 0.0)
+    assert elements_of(found).min() == 2
     assert (Ion(22, 2), Ion(22, 3), Ion(8, -2)) in {found.ions(i) for i in range(len(found))}
 
 

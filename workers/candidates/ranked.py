@@ -1,0 +1,93 @@
+"""The N likeliest candidates over all parents: what a campaign would label if it had the choice.
+
+Of all that can be made by replacing elements, in whole or in part (`structure_types`, `pool`), the likeliest by what
+all parents together say (`likelihood`). docs/substitution.md tells how, docs/decisions/0009-ranking-candidates.md why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.crystal import Crystal
+from registry.identity.composition import SYMBOLS
+from workers.candidates.funnel import Funnel
+from workers.candidates.likelihood import Weights, evidence
+from workers.candidates.novelty import KnownCompositions
+from workers.candidates.pool import ROOM, THRESHOLD, Pool, crystal_of, elements_of, proposed
+from workers.candidates.replacements import mined_odds
+from workers.candidates.structure_types import StructureType, numbers_of_codes, structure_types
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Per = Literal["structure", "composition"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The likeliest candidates, best first: the rows of `pool` and their (n,) `scores`; types: those of the parents."""
+
+    types: list[StructureType]
+    pool: Pool
+    scores: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def crystal(self, row: int, parents: Sequence[Crystal]) -> Crystal:
+        """A candidate in its parent's primitive cell, at its predicted volume; see `pool.crystal_of`."""
+        return crystal_of(self.pool, row, self.types, parents)
+
+    def operation(self, row: int) -> Literal["ionic_substitution", "partial_substitution"]:
+        divided = self.pool.members[row] >= self.types[self.pool.types[row]].whole
+        return "partial_substitution" if divided else "ionic_substitution"
+
+    def replaced(self, row: int) -> list[tuple[str, str]]:
+        """The parent's element and the candidate's at each place; one that is divided is named twice."""
+        old = self.types[self.pool.types[row]].members[self.pool.members[row]]
+        new = elements_of(self.pool.placed[row : row + 1], len(old))[0]
+        numbers = numbers_of_codes()[np.stack([old, new], axis=1)]
+        return [(SYMBOLS[source], SYMBOLS[target]) for source, target in numbers.tolist()]
+
+    def parent(self, row: int) -> int:
+        """The parent (its index) that a candidate is made from."""
+        return int(self.types[self.pool.types[row]].parents[self.pool.members[row]])
+
+
+def likeliest(
+    parents: Sequence[Crystal],
+    most: int,
+    *,
+    known: KnownCompositions | None = None,
+    per: Per = "structure",
+    partial: bool = True,
+    threshold: float = THRESHOLD,
+    room: int = ROOM,
+    weights: Weights | None = None,
+    funnel: Funnel | None = None,
+) -> Ranked:
+    """The `most` likeliest candidates whose compositions aren't known.
+
+    per: "composition" takes the likeliest structure of each only.  partial: also divide places.
+    threshold, room: least probability from the nearest parent, and how many candidates are scored at most.
+    funnel: counts the parents that can't be used, each with its reason.
+    """
+    types = structure_types(parents, partial=partial, funnel=funnel)
+    odds = mined_odds(types)
+    pool = proposed(types, odds, known=known, threshold=threshold, room=room)
+    scores = evidence(pool, types, odds).scores(weights)
+    rows = best(pool, scores, most, per)
+    return Ranked(types, pool.select(rows), scores[rows])
+
+
+def best(pool: Pool, scores: Floats, most: int, per: Per = "structure") -> Ints:
+    """The rows of the `most` highest scores, best first; per composition: only the best structure of each."""
+    order = np.argsort(-scores, kind="stable")
+    if per == "composition":
+        _, first = np.unique(pool.compositions[order], return_index=True)
+        order = order[np.sort(first)]
+    return np.asarray(order[:most])
