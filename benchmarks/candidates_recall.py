@@ -44,7 +44,7 @@ from registry.identity.duplicates import Identity, rule_of
 from registry.identity.isotypes import scale
 from workers.candidates.likelihood import Evidence, Weights, evidence
 from workers.candidates.novelty import KnownCompositions, composition_keys
-from workers.candidates.pool import Pool, crystal_of, elements_of, keys_of, proposed
+from workers.candidates.pool import Pool, elements_of, keys_of, made_of, proposed
 from workers.candidates.ranked import best
 from workers.candidates.replacements import Odds, kinds, mined_odds, paper_odds
 from workers.candidates.structure_types import StructureType, canonical, structure_types, typed_cell
@@ -206,7 +206,7 @@ class Matcher:
 
     def _compare(self, pool: Pool, row: int, wanted: list[Identity]) -> list[bool]:
         try:
-            made = Identity(crystal_of(pool, row, self.study.types, self.study.parents))
+            made = Identity(made_of(pool, row, self.study.types, self.study.parents).crystal)
         except (LookupError, BadRecord):
             self.lost += 1
             return [False] * len(wanted)

@@ -24,6 +24,7 @@ COMMANDS = {
     "export": ("api.cli.exporting", "export", "Write materials to files."),
     "merge": ("api.cli.merging", "merge", "Take another registry into this one."),
     "generate": ("api.cli.work", "generate", "Propose candidates from the crystals in the registry."),
+    "compositions": ("api.cli.compositions", "compositions", "Enumerate compositions whose oxidation states balance."),
     "search": ("api.cli.search", "search", "Look for the structures of compositions."),
     "score": ("api.cli.work", "score", "Score what has no prediction yet."),
     "label": ("api.cli.work", "label", "Label what was selected."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,21 @@ def composition_key(amounts: Mapping[int, int]) -> int:
 def composition_keys(numbers: Species) -> Keys:
     """(k,) uint64 for the (k, n) atomic numbers of the sites of k crystals of n sites."""
     return _composition_keys(np.ascontiguousarray(numbers, dtype=np.int16))
+
+
+def amounts_keys(numbers: NDArray[np.integer[Any]], amounts: NDArray[np.integer[Any]]) -> Keys:
+    """(k,) uint64 for k reduced compositions: atomic numbers and amounts, (k, e) both; an amount of 0 is no element."""
+    return _amounts_keys(np.ascontiguousarray(numbers, np.int64), np.ascontiguousarray(amounts, np.int64))
+
+
+@entry_point
+def _amounts_keys(numbers: NDArray[np.int64], amounts: NDArray[np.int64]) -> Keys:
+    keys = np.zeros(len(numbers), dtype=np.uint64)
+    for row in range(len(numbers)):
+        for place in range(numbers.shape[1]):
+            if amounts[row, place]:
+                keys[row] += _mixed(np.uint64(numbers[row, place]) << np.uint64(32) | np.uint64(amounts[row, place]))
+    return keys
 
 
 @entry_point

@@ -10,9 +10,9 @@ and its probability is that from the nearest of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,18 +83,21 @@ def proposed(
     most_replaced: int = 6,
     partial: float = PARTIAL,
     room: int = ROOM,
+    family: Collection[int] | None = None,
 ) -> Pool:
     """The candidates of at least this probability, of compositions that aren't known; the `room` most probable ones.
 
     odds: see `replacements`.  most_replaced: places.  partial: factor of a probability where a place is divided.
+    family: atomic numbers of the elements that candidates are made of, all if not given.
     """
-    order = np.argsort(-odds.table, axis=1, kind="stable")
-    options = (order, np.take_along_axis(odds.table, order, axis=1))
+    allowed = _allowed(family)
+    table = np.where(allowed, odds.table, 0.0)
+    order = np.argsort(-table, axis=1, kind="stable")
+    options = (order, np.take_along_axis(table, order, axis=1))
     kept, held = [_nothing()], 0
     for index in sorted(range(len(types)), key=lambda i: (-len(types[i].members), i)):  # raises the threshold early
-        found = _of_type(
-            types[index], index, odds.rows(types[index]), options, (threshold, most_replaced, partial), known
-        )
+        limits = (threshold, most_replaced, partial)
+        found = _of_type(types[index], index, odds.rows(types[index]), options, limits, known, allowed)
         kept.append(found)
         held += len(found)
         if held > 2 * room:
@@ -104,8 +107,16 @@ def proposed(
     return pool.select(np.lexsort((pool.keys, pool.types)))
 
 
-def crystal_of(pool: Pool, row: int, types: Sequence[StructureType], parents: Sequence[Crystal]) -> Crystal:
-    """The candidate in its parent's standardised primitive cell, at its predicted volume.
+class Made(NamedTuple):
+    """A candidate; parent: the primitive cell that it was made in; sites: the part of an element that was replaced."""
+
+    crystal: Crystal
+    parent: Crystal
+    sites: list[int]
+
+
+def made_of(pool: Pool, row: int, types: Sequence[StructureType], parents: Sequence[Crystal]) -> Made:
+    """The candidate in its parent's standardised primitive cell, at its predicted volume; no sites where it is whole.
 
     Raise LookupError if the part that it replaces isn't found in its parent (whose sites may differ from those of the
     first parent of its type).
@@ -119,7 +130,7 @@ def crystal_of(pool: Pool, row: int, types: Sequence[StructureType], parents: Se
     for source, target in zip(old.tolist(), new.tolist(), strict=True):
         numbers[cell.numbers == source] = target
     if row_member < one.whole:
-        return _at_predicted_volume(cell, numbers)
+        return Made(_at_predicted_volume(cell, numbers), cell, [])
     place = prototype.elements.index(SYMBOLS[_twice(old)])
     first, second = new[old == _twice(old)].tolist()
     for part in parts_of(prototype, cell):
@@ -129,8 +140,14 @@ def crystal_of(pool: Pool, row: int, types: Sequence[StructureType], parents: Se
             numbers[cell.numbers == _twice(old)] = outside
             numbers[part.sites] = inside
             if _is(cell.with_numbers(numbers), one, pool.keys[row]):
-                return _at_predicted_volume(cell, numbers)
+                return Made(_at_predicted_volume(cell, numbers), cell, part.sites.tolist())
     raise LookupError(f"no part of {prototype.label} gives {one.label}")
+
+
+def _allowed(family: Collection[int] | None) -> Bools:
+    """(CODES,) whether candidates may hold each element."""
+    numbers = numbers_of_codes()
+    return np.asarray(numbers > 0 if family is None else np.isin(numbers, list(family)) & (numbers > 0))
 
 
 def _twice(numbers: Ints) -> int:
@@ -174,6 +191,7 @@ def _of_type(
     options: tuple[Ints, Floats],
     limits: tuple[float, int, float],
     known: KnownCompositions | None,
+    allowed: Bools,
 ) -> Pool:
     threshold, most_replaced, partial = limits
     starts = np.where(np.arange(len(one.members)) < one.whole, 1.0, partial)
@@ -183,6 +201,7 @@ def _of_type(
         keys, placed, members, probabilities, count = _replaced(*shape, count)
     order = np.argsort(keys[:count], kind="stable")
     rows = _likeliest(keys[:count], probabilities[:count], order)
+    rows = rows[allowed[elements_of(keys[rows], len(one.amounts))].all(axis=1)]  # what is kept counts, too
     elements = elements_of(keys[rows], len(one.amounts))
     compositions = _compositions(numbers_of_codes()[elements], one.amounts)
     pool = Pool(

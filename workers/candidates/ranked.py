@@ -6,7 +6,7 @@ all parents together say (`likelihood`). docs/substitution.md tells how, docs/de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ from registry.identity.composition import SYMBOLS
 from workers.candidates.funnel import Funnel
 from workers.candidates.likelihood import Weights, evidence
 from workers.candidates.novelty import KnownCompositions
-from workers.candidates.pool import ROOM, THRESHOLD, Pool, crystal_of, elements_of, proposed
+from workers.candidates.pool import ROOM, THRESHOLD, Pool, elements_of, made_of, proposed
 from workers.candidates.replacements import mined_odds
 from workers.candidates.structure_types import StructureType, numbers_of_codes, structure_types
 
@@ -39,8 +39,8 @@ class Ranked:
         return len(self.scores)
 
     def crystal(self, row: int, parents: Sequence[Crystal]) -> Crystal:
-        """A candidate in its parent's primitive cell, at its predicted volume; see `pool.crystal_of`."""
-        return crystal_of(self.pool, row, self.types, parents)
+        """A candidate in its parent's primitive cell, at its predicted volume; see `pool.made_of`."""
+        return made_of(self.pool, row, self.types, parents).crystal
 
     def operation(self, row: int) -> Literal["ionic_substitution", "partial_substitution"]:
         divided = self.pool.members[row] >= self.types[self.pool.types[row]].whole
@@ -67,6 +67,7 @@ def likeliest(
     partial: bool = True,
     threshold: float = THRESHOLD,
     room: int = ROOM,
+    family: Collection[int] | None = None,
     weights: Weights | None = None,
     funnel: Funnel | None = None,
 ) -> Ranked:
@@ -74,11 +75,12 @@ def likeliest(
 
     per: "composition" takes the likeliest structure of each only.  partial: also divide places.
     threshold, room: least probability from the nearest parent, and how many candidates are scored at most.
+    family: atomic numbers of the elements that candidates are made of; what replaces what is mined from all parents.
     funnel: counts the parents that can't be used, each with its reason.
     """
     types = structure_types(parents, partial=partial, funnel=funnel)
     odds = mined_odds(types)
-    pool = proposed(types, odds, known=known, threshold=threshold, room=room)
+    pool = proposed(types, odds, known=known, threshold=threshold, room=room, family=family)
     scores = evidence(pool, types, odds).scores(weights)
     rows = best(pool, scores, most, per)
     return Ranked(types, pool.select(rows), scores[rows])

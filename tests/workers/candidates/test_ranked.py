@@ -170,6 +170,17 @@ def test_what_the_isotypes_suggest_comes_first() -> None:
     assert np.all(np.diff(ranked.scores) <= 0)
 
 
+def test_candidates_are_of_the_family_but_all_parents_speak() -> None:
+    everyone = likeliest(PARENTS, 10_000, known=KNOWN)
+    family = {20, 38, 22, 40, 8, 34}  # Ca, Sr, Ti, Zr, O, Se
+    ranked = likeliest(PARENTS, 10_000, known=KNOWN, family=family)
+    assert 0 < len(ranked) < len(everyone)
+    made = [ranked.crystal(row, PARENTS) for row in range(len(ranked))]
+    assert all(crystal.amounts.keys() <= family for crystal in made)
+    expected = [row for row in range(len(everyone)) if everyone.crystal(row, PARENTS).amounts.keys() <= family]
+    np.testing.assert_allclose(ranked.scores, everyone.scores[expected])
+
+
 def test_one_structure_of_each_composition() -> None:
     ranked = likeliest(PARENTS, 100, known=KNOWN, per="composition")
     assert len(np.unique(ranked.pool.compositions)) == len(ranked)

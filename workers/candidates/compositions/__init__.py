@@ -1,0 +1,1 @@
+"""Compositions by oxidation states: which elements, in which amounts, can balance."""
