@@ -5,10 +5,10 @@
 Crystals: AFLOW's prototypes of AB, AB2, AB3 and A2B3 as ZnS, TiO2, AlF3 and Al2O3, each also as a supercell, strained
 and shaken; where LODE_TEST_DATA is set, the formulas of the Materials Project crystals that have the most polymorphs.
 
-Pairs: crystals of one formula. `accepted` by pymatgen's StructureMatcher from the same primitive cells; `lost` is how
-many of these our test of the shapes would have refused (must be 0); `left` is the share of pairs that it leaves to the
-matcher; `farthest` is the largest fingerprint distance of an accepted pair, `beyond` the share of the other pairs that
-lie farther apart: what a bound on the fingerprint could have refused at best.
+Pairs: crystals of one formula. `accepted` by pymatgen's StructureMatcher from the same primitive cells; `wrong` is how
+many of our answers that claim to be certain differ from its own (must be 0); `left` is the share of pairs whose answer
+is left to the matcher; `farthest` is the largest fingerprint distance of an accepted pair, `beyond` the share of the
+other pairs that lie farther apart: what a bound on the fingerprint could have refused at best.
 Finding: `DuplicateIndex.find_or_add` over all crystals, against the same index with the matcher asked about every pair
 of equal sizes, and against pymatgen's `group_structures`. CPU seconds, one core.
 The last line is JSON.
@@ -35,7 +35,7 @@ from registry.identity import duplicates
 from registry.identity.composition import ATOMIC_NUMBERS, Composition
 from registry.identity.duplicates import DuplicateIndex, Identity, Rule
 from registry.identity.fingerprint import fingerprint_distance
-from registry.identity.matching import may_match
+from registry.identity.matching import Verdict, verdict
 from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
 
@@ -101,18 +101,20 @@ def compare_pairs(crystals: list[Crystal], most: int) -> dict[str, float]:
     pairs = [pair for known in by_formula.values() for pair in itertools.combinations(known, 2)]
     pairs = random.Random(0).sample(pairs, min(most, len(pairs)))
     same_size = [(one, other) for one, other in pairs if len(one.reduced) == len(other.reduced)]
-    cells = [(one.reduced_cell, other.reduced_cell) for one, other in same_size]
-    may_match(*cells[0])  # compiles
-    left, ours = cpu_seconds(lambda: [may_match(one, other) for one, other in cells])
+    cells = [
+        (one.reduced_cell, other.reduced_cell) for one, other in same_size if one.reduced_cell and other.reduced_cell
+    ]
+    verdict(*cells[0])  # compiles
+    said, ours = cpu_seconds(lambda: [verdict(one, other) for one, other in cells])
     fits, matcher = cpu_seconds(lambda: [plainly_matched(one, other) for one, other in same_size])
     return {
         "pairs": len(pairs),
         "same_size": len(same_size),
         "accepted": sum(fits),
-        "lost": sum(fit and not may for fit, may in zip(fits, left, strict=True)),
-        "left": sum(left) / len(pairs),
+        "wrong": sum(one is not Verdict.OPEN and one != fit for fit, one in zip(fits, said, strict=True)),
+        "left": said.count(Verdict.OPEN) / len(pairs),
         "ms_matcher": 1e3 * matcher / len(same_size),
-        "ms_shapes": 1e3 * ours / len(same_size),
+        "ms_verdict": 1e3 * ours / len(same_size),
         **distances(pairs, [pair for pair, fit in zip(same_size, fits, strict=True) if fit]),
     }
 
@@ -131,7 +133,7 @@ def find_all(crystals: list[Crystal]) -> list[tuple[int, Rule] | None]:
 
 def find_plainly(crystals: list[Crystal]) -> list[tuple[int, Rule] | None]:
     """The same index, with pymatgen's primitive cells and the matcher asked about every pair of equal sizes."""
-    with patch.object(duplicates, "Identity", PlainIdentity), patch.object(duplicates, "_matched", plainly_matched):
+    with patch.object(duplicates, "Identity", PlainIdentity), patch.object(duplicates, "matched", plainly_matched):
         return find_all(crystals)
 
 
@@ -177,8 +179,8 @@ def print_table(rows: dict[str, dict[str, float]]) -> None:
 
 
 def summary(rows: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Of the real crystals where there are any; accepted, lost and differing of all."""
-    totals = {key: sum(row[key] for row in rows.values()) for key in ("accepted", "lost", "differing")}
+    """Of the real crystals where there are any; accepted, wrong and differing of all."""
+    totals = {key: sum(row[key] for row in rows.values()) for key in ("accepted", "wrong", "differing")}
     return rows.get("real", rows["prototypes"]) | totals
 
 

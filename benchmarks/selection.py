@@ -3,8 +3,9 @@
     LODE_HOME=.../demo python -m benchmarks.selection [--quick]
 
 Asks the registry of a finished round (`make demo` leaves one) what one member said, with the hull of the known phases
-alone. Known: compounds with an ICSD entry in the Materials Project set, those of the textbook left out. Nothing is
-written. The last line is JSON.
+alone. Known: compounds with an ICSD entry in the Materials Project set, those of the textbook left out. And it counts
+the labels that went to a composition with one already, and of these the twins: one crystal, as proposed, with what was
+labelled before. Nothing is written. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from registry.hull.entries import level_entries
 from registry.hull.level_rows import level_id
 from registry.hull.phases import Entry
 from registry.identity.composition import Composition
+from registry.identity.duplicates import Identity, matched
 from registry.identity.prototype import prototype_of
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
+from registry.ingest import crystals
 from registry.settings import load_settings
 from workers import ranking
 from workers.ranking import Option, order_of_worth, promising
@@ -57,6 +60,16 @@ JOIN selection ON selection.structure_id = calculation.initial_structure_id WHER
 """
 
 
+LABELLED = """
+SELECT selection.structure_id, composition.reduced_formula AS formula FROM selection
+JOIN structure ON structure.id = selection.structure_id JOIN composition ON composition.id = structure.composition_id
+WHERE purpose IN ('reference', 'label') AND EXISTS (
+    SELECT FROM calculation WHERE initial_structure_id = structure.id AND state = 'converged')
+ORDER BY selection.id
+"""
+"""In the order of the batches."""
+
+
 @dataclass(frozen=True)
 class Round:
     """options: what one member scored; types: structure id -> protostructure; entries: the known phases."""
@@ -77,6 +90,22 @@ def finished_round() -> Round:
     ]
     at_first = [entry for entry in entries if entry.key in references or int(entry.key) < 0]
     return Round(options, {row.structure_id: row.protostructure for row in rows}, at_first)
+
+
+def later_labels() -> tuple[int, int]:
+    """Labels of compositions that had one, and how many of them are twins of what was labelled before."""
+    with Session(connect(load_settings(), "lode benchmark")) as session:
+        rows = session.execute(sa.text(LABELLED)).all()
+        arrays = crystals(session, [row.structure_id for row in rows])
+    earlier: defaultdict[str, list[Identity]] = defaultdict(list)
+    later = twins = 0
+    for row in rows:
+        identity = Identity(arrays[row.structure_id])
+        known = earlier[row.formula]
+        later += bool(known)
+        twins += any(matched(one, identity) for one in known)
+        known.append(identity)
+    return later, twins
 
 
 def known_types(path: Path) -> dict[str, set[str]]:
@@ -142,7 +171,20 @@ def main() -> None:
     )
     for number, row in table.items():
         print(f"  at most {number:2} structures a composition: {row}")
-    print(json.dumps({"first": FIRST, "known_by_weight": weights, "proposed": len(first & proposed), "seen": table}))
+    later, twins = later_labels()
+    print(f"{later} labels went to compositions that had one; {twins} of them to a twin of what was labelled")
+    print(
+        json.dumps(
+            {
+                "later_labels": later,
+                "twins": twins,
+                "first": FIRST,
+                "known_by_weight": weights,
+                "proposed": len(first & proposed),
+                "seen": table,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

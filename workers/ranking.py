@@ -2,7 +2,8 @@
 
 Two kinds of candidates share a budget. A *first* is the lowest candidate of a composition that has no label yet. A
 *rival* is another structure of a composition whose labels came out near the hull: without rivals a label says that a
-compound exists, not in which structure.
+compound exists, not in which structure. Candidates that are one crystal to the matcher are of one *kind*, for which the
+lowest stands; a *twin*, of a kind that has a label already, gets what firsts and rivals leave over.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from registry.crystal import Floats
 from registry.hull.geometry import Hull, compute_hull
 from registry.hull.phases import Entry
+from workers.candidates.clusters import TOP, first_of_each
 
 PRIOR = 0.05  # eV/atom for a factor of ten in the probability of a substitution
 
@@ -42,22 +45,28 @@ class LabelledComposition:
     energy: the lowest labelled formation energy; e_above_hull: of that label
     residual: of label minus prediction over its n labelled candidates: n / (n + 1) of the mean, since about half of a
         model's error is shared by the polymorphs of a composition
+    structures: what was labelled, as proposed
     """
 
     energy: float
     e_above_hull: float
     residual: float
+    structures: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rules:
-    """threshold, window: eV/atom. rival_share: of the budget. per_composition: rivals of one composition at a time."""
+    """threshold, window: eV/atom. rival_share: of the budget. per_composition: rivals of one composition at a time.
+
+    top: how many of a composition, the lowest, are sorted into kinds
+    """
 
     budget: int
     threshold: float = 0.05  # predicted decomposition energy, as in the paper
     window: float = 0.10  # a rival's predicted energy above the lowest label of its composition
     rival_share: float = 0.4
     per_composition: int = 2
+    top: int = TOP
 
 
 @dataclass(frozen=True)
@@ -119,15 +128,19 @@ def choose(
     entries: Sequence[Entry],
     labelled: Mapping[str, LabelledComposition],
     rules: Rules,
+    kinds: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Choice]:
-    """Up to `budget` unlabelled options, firsts by worth, rivals by predicted energy."""
+    """Up to `budget` unlabelled options, firsts by worth, rivals by predicted energy.
+
+    kinds: structure id -> its kind, of the contenders and of what is labelled; one that isn't there is of its own kind
+    """
     options = shifted([option for option in options if len(option.amounts) > 1], labelled)
     if not options:
         return []
     energies = dict(zip((o.structure_id for o in options), decomposition_energies(options, entries), strict=True))
     firsts = _firsts(options, entries, energies, labelled, rules)
-    rivals = _rivals(options, labelled, rules)
-    chosen = _interleaved(firsts, rivals, rules)
+    rivals, twins = _rivals(options, labelled, rules, kinds)
+    chosen = _interleaved(firsts, rivals, twins, rules)
     return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
 
 
@@ -160,21 +173,59 @@ def _firsts(
     return [option for option in ordered if energies[option.structure_id] <= rules.threshold]
 
 
-def _rivals(options: Sequence[Option], labelled: Mapping[str, LabelledComposition], rules: Rules) -> list[Option]:
-    found: list[tuple[float, Option]] = []
-    for formula, family in _by_formula(options).items():
-        known = labelled.get(formula)
-        if known is not None and known.e_above_hull <= rules.threshold:
-            close = [option for option in family if option.energy - known.energy <= rules.window]
-            found += [(option.energy - known.energy, option) for option in close[: rules.per_composition]]
-    return [option for _, option in sorted(found, key=lambda pair: (pair[0], pair[1].structure_id))]
+def contenders(
+    options: Sequence[Option], labelled: Mapping[str, LabelledComposition], rules: Rules
+) -> dict[str, list[Option]]:
+    """Composition -> its lowest options, of those with a label near the hull and an option within the window of it."""
+    return _contenders(shifted(options, labelled), labelled, rules)
 
 
-def _interleaved(firsts: Sequence[Option], rivals: Sequence[Option], rules: Rules) -> list[Option]:
-    """Shares of the budget; what one kind leaves over goes to the other."""
+def _contenders(
+    options: Iterable[Option], labelled: Mapping[str, LabelledComposition], rules: Rules
+) -> dict[str, list[Option]]:
+    return {
+        formula: family[: rules.top]
+        for formula, family in _by_formula(options).items()
+        if formula in labelled
+        and labelled[formula].e_above_hull <= rules.threshold
+        and family[0].energy - labelled[formula].energy <= rules.window
+    }
+
+
+def _rivals(
+    options: Sequence[Option],
+    labelled: Mapping[str, LabelledComposition],
+    rules: Rules,
+    kinds: Mapping[int, int],
+) -> tuple[list[Option], list[Option]]:
+    """Rivals and twins, each by predicted energy above the label."""
+    rivals: list[tuple[float, Option]] = []
+    twins: list[tuple[float, Option]] = []
+    for formula, family in _contenders(options, labelled, rules).items():
+        known = labelled[formula]
+        held = {kinds.get(one, one) for one in known.structures}
+        lowest = first_of_each(family, lambda option: kinds.get(option.structure_id, option.structure_id))
+        close = [
+            (option.energy - known.energy, option) for option in lowest if option.energy - known.energy <= rules.window
+        ]
+        is_twin = [kinds.get(option.structure_id, option.structure_id) in held for _, option in close]
+        others = [row for row, twin in zip(close, is_twin, strict=True) if not twin][: rules.per_composition]
+        rivals += others
+        twins += [row for row, twin in zip(close, is_twin, strict=True) if twin][: rules.per_composition - len(others)]
+    return _by_height(rivals), _by_height(twins)
+
+
+def _by_height(rows: Iterable[tuple[float, Option]]) -> list[Option]:
+    return [option for _, option in sorted(rows, key=lambda row: (row[0], row[1].structure_id))]
+
+
+def _interleaved(
+    firsts: Sequence[Option], rivals: Sequence[Option], twins: Sequence[Option], rules: Rules
+) -> list[Option]:
+    """Shares of the budget; what one kind leaves over goes to the other, and then to twins."""
     of_rivals = min(len(rivals), max(round(rules.budget * rules.rival_share), rules.budget - len(firsts)))
     of_firsts = min(len(firsts), rules.budget - of_rivals)
-    return [*firsts[:of_firsts], *rivals[:of_rivals]]
+    return [*firsts[:of_firsts], *rivals[:of_rivals], *twins[: rules.budget - of_firsts - of_rivals]]
 
 
 def _close(family: Sequence[Option], window: float) -> list[Option]:

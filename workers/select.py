@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,12 +11,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
+from registry.crystal import Crystal
 from registry.errors import LevelMismatch, NotFound
 from registry.hull.entries import level_entries
 from registry.identity.composition import ATOMIC_NUMBERS
+from registry.ingest import crystals
 from registry.models import Level, Model, Selection
 from registry.states import Purpose, Stage
-from workers.ranking import Choice, LabelledComposition, Option, Rules, choose, promising
+from workers.candidates.clusters import kinds_of
+from workers.ranking import Choice, LabelledComposition, Option, Rules, choose, contenders, promising
+
+AT_ONCE = 10_000  # crystals in one query
 
 FAMILY: sa.BindParameter[Any] = sa.bindparam("family", type_=sa.ARRAY(sa.Text))
 
@@ -37,7 +42,8 @@ ORDER BY structure.id
 
 LABELLED = """
 SELECT composition.reduced_formula AS formula, hull_state.formation_energy_per_atom AS energy,
-       hull_state.e_above_hull, prediction.formation_energy_per_atom AS predicted
+       hull_state.e_above_hull, prediction.formation_energy_per_atom AS predicted,
+       calculation.initial_structure_id AS structure_id
 FROM hull_state
 JOIN calculation ON calculation.id = hull_state.calculation_id
 JOIN structure ON structure.id = calculation.final_structure_id
@@ -103,7 +109,8 @@ def select_labels(
     check_level(session, model, level_id)
     options = _options(session, model, level_id, family, Stage.ENSEMBLE)
     entries = level_entries(session, level_id).entries
-    chosen = choose(options, entries, _labelled(session, model, level_id), rules)
+    labelled = _labelled(session, model, level_id)
+    chosen = choose(options, entries, labelled, rules, _kinds(session, options, labelled, rules))
     return _store(session, round_id, level_id, Purpose.LABEL, model, chosen)
 
 
@@ -128,10 +135,26 @@ def _labelled(session: Session, model: Model, level_id: int) -> dict[str, Labell
     return {formula: _summary(of_formula) for formula, of_formula in rows.items()}
 
 
+def _kinds(
+    session: Session, options: Sequence[Option], labelled: Mapping[str, LabelledComposition], rules: Rules
+) -> dict[int, int]:
+    """Kinds of the contenders and of what is labelled of their compositions: no other crystal is read."""
+    asked: set[int] = set()
+    for formula, family in contenders(options, labelled, rules).items():
+        asked.update(option.structure_id for option in family)
+        asked.update(labelled[formula].structures)
+    ids = sorted(asked)
+    found: dict[int, Crystal] = {}
+    for start in range(0, len(ids), AT_ONCE):
+        found |= crystals(session, ids[start : start + AT_ONCE])
+    return kinds_of(found)
+
+
 def _summary(rows: Sequence[sa.Row[tuple[object, ...]]]) -> LabelledComposition:
     lowest = min(rows, key=lambda row: row.energy)
     residuals = [row.energy - row.predicted for row in rows if row.predicted is not None]
-    return LabelledComposition(lowest.energy, lowest.e_above_hull, sum(residuals) / (len(residuals) + 1))
+    structures = tuple(row.structure_id for row in rows)
+    return LabelledComposition(lowest.energy, lowest.e_above_hull, sum(residuals) / (len(residuals) + 1), structures)
 
 
 def _store(

@@ -34,6 +34,7 @@ COMMANDS = {
     "lineage": ("api.cli.lineage", "lineage", "From which crystals a candidate came, over all rounds."),
     "query": ("api.cli.query", "query", "Find materials with a filter."),
     "hull": ("api.cli.hull", "hull", "Convex hulls of chemical systems."),
+    "polymorphs": ("api.cli.polymorphs", "polymorphs", "Structures of a composition, ranked, and which are one."),
     "level": ("api.cli.level", "level", "Levels of theory: references, corrections, what they hold."),
     "model": ("api.cli.model", "model", "Train, list and promote models."),
     "predict": ("api.cli.predict", "predict", "Predict energies and stability of crystals in files."),

@@ -4,7 +4,7 @@ Labels alone don't decide: equal crystals can carry different ones when a distor
 Fingerprints alone don't either: they overlap between equal and different crystals. So crystals are compared within one
 reduced formula; the structure type with its elements in place *and* a tight fingerprint accept at once; pymatgen's
 StructureMatcher (default tolerances: primitive cells, volumes scaled) decides the rest, as far as `matching` can't tell
-that it would refuse.
+what it would say.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
     from pymatgen.core.structure_matcher import StructureMatcher
 
-    from registry.identity.matching import Cell
+    from registry.identity.reduction import Cell
 
 TIGHT = 0.01
 """Fingerprint distance (cube root of the volume per atom) below which crystals of one structure type are the same."""
@@ -73,23 +73,17 @@ class Identity:
     @cached_property
     def reduced(self) -> Structure:
         """The primitive cell of the Niggli cell, as the matcher would make it."""
-        from registry.identity.matching import surely_primitive  # numba takes its time to load
-
         niggli = self.crystal.to_pymatgen().get_reduced_structure("niggli")
-        return niggli if surely_primitive(self._niggli_cell) else niggli.get_primitive_structure()
+        cell = self.reduced_cell
+        primitive = cell is not None and len(cell.frac_coords) == self.crystal.nsites
+        return niggli if primitive else niggli.get_primitive_structure()
 
     @cached_property
-    def reduced_cell(self) -> Cell:
-        """That of `reduced`, made without it where that can be."""
-        from registry.identity.matching import cell_of, surely_primitive
+    def reduced_cell(self) -> Cell | None:
+        """That of `reduced`, made without it; None where there is no Niggli cell (pymatgen raises ValueError)."""
+        from registry.identity.reduction import reduced_cell  # numba takes its time to load
 
-        return self._niggli_cell if surely_primitive(self._niggli_cell) else cell_of(self.reduced)
-
-    @cached_property
-    def _niggli_cell(self) -> Cell:
-        from registry.identity.matching import niggli_cell
-
-        return niggli_cell(self.crystal)
+        return reduced_cell(self.crystal)
 
     def forget_structure(self) -> None:
         """Let go of `reduced`, which holds ten times as much memory as the rest."""
@@ -135,7 +129,7 @@ class DuplicateIndex(Generic[Key]):
             if _alike(identity, known):
                 return key, "label+fingerprint"
         for key, known in self._near(identity, bucket):
-            if _matched(identity, known):
+            if matched(identity, known):
                 return key, "structure_matcher"
         return None
 
@@ -165,7 +159,7 @@ def rule_of(one: Identity, other: Identity) -> Rule | None:
         return None
     if _alike(one, other):
         return "label+fingerprint"
-    return "structure_matcher" if _matched(one, other) else None
+    return "structure_matcher" if matched(one, other) else None
 
 
 def _alike(one: Identity, other: Identity) -> bool:
@@ -180,15 +174,17 @@ def _distance(one: Identity, other: Identity) -> float:
     return fingerprint_distance(one.fingerprint, other.fingerprint)
 
 
-def _matched(one: Identity, other: Identity) -> bool:
-    """What the matcher says, which is asked only where neither size nor shape of the primitive cells refuse."""
-    from registry.identity.matching import may_match
+def matched(one: Identity, other: Identity) -> bool:
+    """What the matcher says of crystals of one formula, in this order; it is asked only where that isn't certain."""
+    from registry.identity.matching import Verdict, verdict
 
-    if len(one.reduced_cell.frac_coords) != len(other.reduced_cell.frac_coords):
+    cell, other_cell = one.reduced_cell, other.reduced_cell
+    if cell is None or other_cell is None or len(cell.frac_coords) != len(other_cell.frac_coords):
         return False
-    if not may_match(one.reduced_cell, other.reduced_cell):
-        return False
-    return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
+    said = verdict(cell, other_cell)
+    if said is Verdict.OPEN:
+        return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
+    return said is Verdict.ACCEPTED
 
 
 @cache

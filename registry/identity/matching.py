@@ -1,128 +1,50 @@
-"""Pairs of crystals that pymatgen's StructureMatcher would refuse, found a hundred times faster.
+"""What pymatgen's StructureMatcher says of a pair of crystals, found a hundred times faster where it is certain.
 
 The matcher (default tolerances) accepts two primitive cells of equal volume when
   - some basis of the first lattice has the lengths of the second's Niggli cell within a factor of 1.2, and its angles
     within 5 degrees;
   - in the mean of both lattices, after one translation, each site lies within 0.3 (V/n)^(1/3) of a site of its species,
     all sites different.
-The translation puts the mean of the displacements at zero. Move it so that it brings *one* site onto its partner: every
-displacement then stays below 0.6 (V/n)^(1/3). So where for no basis and no partner of one site all sites find one of
-their species that near, the matcher would have refused. What is left undecided is the matcher's business. Every
-tolerance is widened by SLACK, far above the rounding of either program.
+The translation puts the mean of the displacements at zero. The matcher finds it by laying one site of the rarest
+species onto each of its species in turn: every displacement then stays below 0.6 (V/n)^(1/3), or it refuses. Who is
+whose partner it decides by least squares: where the nearest are all different, they are the partners, since no term can
+be smaller. So its steps can be followed, and either answer be given without it; what hangs on rounding (SLACK, far
+above that of either program), on ties, or on two sites that want one partner is left to it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.compiled import entry_point, inner
-from registry.crystal import Crystal, Floats
-
-if TYPE_CHECKING:
-    from pymatgen.core.structure import Structure
-
-Ints = NDArray[np.int64]
+from registry.crystal import Floats
+from registry.identity.niggli import _inner, _lll, _triple
+from registry.identity.reduction import Cell, Ints, _inverse
 
 LENGTH, ANGLE, SITE = 0.2, 5.0, 0.3
 """The matcher's defaults: ltol, angle_tol (degrees), stol."""
 
 SLACK = 1e-6
 FACTOR = 1 + LENGTH + SLACK
+REFUSED, ACCEPTED, OPEN = 0, 1, 2
 
 
-class Cell(NamedTuple):
-    """lattice: (3, 3) angstrom; frac_coords: (n, 3), the rarest species first; ends: (k,) where each species ends."""
+class Verdict(IntEnum):
+    """What the matcher says, as far as it is certain."""
 
-    lattice: Floats
-    frac_coords: Floats
-    ends: Ints
-
-
-def cell_of(structure: Structure) -> Cell:
-    return _cell(structure.lattice.matrix, np.array([site.specie.Z for site in structure]), structure.frac_coords)
+    REFUSED = REFUSED
+    ACCEPTED = ACCEPTED
+    OPEN = OPEN
 
 
-def niggli_cell(crystal: Crystal) -> Cell:
-    """That of pymatgen's Niggli-reduced structure, three times faster than by way of the structure."""
-    from pymatgen.core.lattice import Lattice
+def verdict(one: Cell, other: Cell) -> Verdict:
+    """What the matcher says of two reduced cells of equal amounts, in this order.
 
-    lattice = Lattice(crystal.lattice)
-    niggli = lattice.get_niggli_reduced_lattice()
-    positions = lattice.get_cartesian_coords(crystal.frac_coords)
-    return _cell(niggli.matrix, crystal.numbers, niggli.get_fractional_coords(positions) % 1)
-
-
-def _cell(lattice: Floats, numbers: NDArray[Any], frac_coords: Floats) -> Cell:
-    present, amounts = np.unique(numbers, return_counts=True)
-    rank = dict(zip(present[np.lexsort((present, amounts))].tolist(), range(len(present)), strict=True))
-    ranks = np.array([rank[number] for number in numbers.tolist()])
-    order = np.argsort(ranks, kind="stable")
-    ends = np.cumsum(np.sort(amounts)).astype(np.int64)
-    return Cell(lattice.copy(), np.ascontiguousarray(frac_coords[order]), ends)
-
-
-def surely_primitive(cell: Cell) -> bool:
-    """True only if pymatgen's slow `get_primitive_structure` returns the cell as it is.
-
-    It looks for cells smaller by a divisor of the amounts, among the vectors that bring each site within 2 x 0.25 A
-    (along each axis) of one of its species. Where there is no such vector, a row of a smaller cell would have to lie
-    within 0.25 A of a vector of this one: impossible if all of these are longer than 0.25 A times that divisor.
+    OPEN only where its answer hangs on the rounding of a number, or on which of two sites is whose partner.
     """
-    divisor = int(np.gcd.reduce(np.diff(cell.ends, prepend=0)))
-    lengths = np.linalg.norm(cell.lattice, axis=1)
-    if divisor == 1:
-        return True
-    return bool(lengths.min() > 0.26 * divisor and not _repeats(cell.frac_coords, cell.ends, 0.51 / lengths))
-
-
-def may_match(one: Cell, other: Cell) -> bool:
-    """False only if the matcher refuses the pair, taken in this order and as it is, without further reduction.
-
-    Both cells hold the same number of each species.
-    """
-    return bool(_may_match(one.lattice, one.frac_coords, other.lattice, other.frac_coords, one.ends))
-
-
-@entry_point
-def _repeats(coords: Floats, ends: Ints, tolerance: Floats) -> bool:
-    """Whether a difference of two sites of a rarest species brings every site near one of its species.
-
-    Of several equally rare ones pymatgen takes the first by its name, so that any of them may be the one.
-    """
-    start = 0
-    for end in ends:
-        if end - start == ends[0]:
-            for site in range(start + 1, end):
-                if _maps(coords, ends, coords[site] - coords[start], tolerance):
-                    return True
-        start = end
-    return False
-
-
-@inner
-def _maps(coords: Floats, ends: Ints, shift: Floats, tolerance: Floats) -> bool:
-    start = 0
-    for end in ends:
-        for site in range(start, end):
-            met = False
-            for other in range(start, end):
-                met = met or _near(coords[other], coords[site], shift, tolerance)
-            if not met:
-                return False
-        start = end
-    return True
-
-
-@inner
-def _near(one: Floats, other: Floats, shift: Floats, tolerance: Floats) -> bool:
-    for axis in range(3):
-        apart = one[axis] - other[axis] - shift[axis]
-        if abs(apart - np.rint(apart)) > tolerance[axis]:
-            return False
-    return True
+    return Verdict(_verdict(one.lattice, one.frac_coords, other.lattice, other.frac_coords, other.ends, other.origin))
 
 
 @inner
@@ -135,37 +57,20 @@ def _dot(metric: Floats, one: Floats, other: Floats) -> float:
 
 
 @inner
-def _determinant(matrix: Floats) -> float:
-    a, b, c = matrix
-    return float(
-        a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
-
-
-@inner
-def _inverse(matrix: Floats) -> Floats:
-    """By cofactors."""
-    inverse = np.empty((3, 3))
-    determinant = _determinant(matrix)
-    for i in range(3):
-        for j in range(3):
-            k, m, p, q = (i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3
-            inverse[j, i] = (matrix[k, p] * matrix[m, q] - matrix[k, q] * matrix[m, p]) / determinant
-    return inverse
-
-
-@inner
 def _metric(lattice: Floats, scale: float) -> Floats:
     metric = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
-            metric[i, j] = scale * (lattice[i] * lattice[j]).sum()
+            metric[i, j] = scale * _inner(lattice[i], lattice[j])
     return metric
 
 
 @inner
 def _lengths(metric: Floats) -> Floats:
-    return np.array([np.sqrt(metric[0, 0]), np.sqrt(metric[1, 1]), np.sqrt(metric[2, 2])])
+    lengths = np.empty(3)
+    for i in range(3):
+        lengths[i] = np.sqrt(metric[i, i])
+    return lengths
 
 
 @inner
@@ -177,8 +82,11 @@ def _angle(product: float, lengths: float) -> float:
 @inner
 def _angles(metric: Floats) -> Floats:
     """Alpha, beta, gamma in degrees."""
-    a, b, c = _lengths(metric)
-    return np.array([_angle(metric[1, 2], b * c), _angle(metric[0, 2], a * c), _angle(metric[0, 1], a * b)])
+    angles = np.empty(3)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        angles[i] = _angle(metric[j, k], np.sqrt(metric[j, j] * metric[k, k]))
+    return angles
 
 
 @inner
@@ -189,7 +97,8 @@ def _close(product: float, lengths: float, angle: float) -> bool:
 @inner
 def _points(metric: Floats, farthest: float) -> tuple[Floats, Floats]:
     """(m, 3) whole-number lattice vectors up to a length, but for zero; and their lengths."""
-    spans = np.floor(farthest * _lengths(_inverse(metric))).astype(np.int64)
+    heights = _lengths(_inverse(metric))
+    spans = int(farthest * heights[0]), int(farthest * heights[1]), int(farthest * heights[2])
     found = np.empty(((2 * spans[0] + 1) * (2 * spans[1] + 1) * (2 * spans[2] + 1), 3))
     lengths = np.empty(len(found))
     count = 0
@@ -234,38 +143,67 @@ def _mean(metric: Floats, basis: Floats, goals: Floats, angles: Floats) -> Float
 
 
 @inner
-def _sites_fit(ones: Floats, others: Floats, ends: Ints, metric: Floats) -> bool:
-    """Whether some translation that brings the first site onto one of its species fits all."""
-    radius = SITE * (np.sqrt(_determinant(metric)) / len(ones)) ** (1 / 3) * (1 + SLACK)
-    reach = 2 * radius * _lengths(_inverse(metric))
-    ways = np.empty_like(others)
-    for partner in range(ends[0]):
-        if _shifted_fit(ones, others, ends, ones[partner] - others[0], metric, radius, reach, ways):
-            return True
-    return False
+def _of_sites(ones: Floats, others: Floats, ends: Ints, origin: int, metric: Floats) -> int:
+    """The verdict on one basis, the best of those translations that bring the origin onto one of its species."""
+    radius = SITE * (np.sqrt(_triple(metric)) / len(ones)) ** (1 / 3)
+    reach = _lengths(_inverse(metric))
+    ways, shift = np.empty_like(others), np.empty(3)
+    first, last = _block(ends, origin)
+    best = REFUSED
+    for axis in range(3):
+        reach[axis] *= 2 * radius * (1 + SLACK)
+    for partner in range(first, last):
+        for axis in range(3):
+            shift[axis] = ones[partner, axis] - others[origin, axis]
+        found = _of_shift(ones, others, ends, shift, metric, radius, reach, ways)
+        if found == ACCEPTED:
+            return ACCEPTED
+        best = max(best, found)
+    return best
 
 
 @inner
-def _shifted_fit(
-    ones: Floats, others: Floats, ends: Ints, shift: Floats, metric: Floats, radius: float, reach: Floats, ways: Floats
-) -> bool:
-    """Whether each of `others`, shifted, has one of `ones` of its species within two radii.
+def _block(ends: Ints, site: int) -> tuple[int, int]:
+    """Where the species of a site starts and ends."""
+    start = 0
+    for end in ends:
+        if site < end:
+            return start, end
+        start = end
+    return start, start
 
-    Where each has only one, all must lie within one radius of their mean displacement. `ways` takes the displacements.
+
+@inner
+def _of_shift(
+    ones: Floats, others: Floats, ends: Ints, shift: Floats, metric: Floats, radius: float, reach: Floats, ways: Floats
+) -> int:
+    """The verdict on one translation: `ways` takes the displacement of each of `others` to the nearest of `ones`.
+
+    Where all the nearest are different, they are what the matcher's assignment of least squares takes.
     """
-    unique = True
+    taken, apart = np.zeros(len(ones), np.bool_), np.empty(3)
+    doubt = False
     start = 0
     for end in ends:
         for site in range(start, end):
-            count = 0
+            nearest, closest, second = -1, np.inf, np.inf
             for partner in range(start, end):
                 if _in_box(ones[partner], others[site], shift, reach):
-                    count += _images(ones[partner] - others[site] - shift, metric, radius, reach, ways[site])
-            if count == 0:
-                return False
-            unique = unique and count == 1
+                    for axis in range(3):
+                        apart[axis] = ones[partner, axis] - others[site, axis] - shift[axis]
+                    near, next_near = _nearest_image(apart, metric, reach, closest, ways[site])
+                    second = min(second, next_near, max(near, closest))
+                    if near < closest:
+                        nearest, closest = partner, near
+            if closest > 4 * (radius * (1 + SLACK)) ** 2:
+                return REFUSED
+            doubt = doubt or taken[nearest] or closest > 4 * (radius * (1 - SLACK)) ** 2
+            doubt = doubt or second - closest < SLACK * radius * radius
+            taken[nearest] = True
         start = end
-    return not unique or _within(ways, metric, radius)
+    if doubt or _farthest(ways, metric, False) > _spacing(metric) ** 2:
+        return OPEN
+    return _within(ways, metric, radius)
 
 
 @inner
@@ -279,28 +217,74 @@ def _in_box(one: Floats, other: Floats, shift: Floats, reach: Floats) -> bool:
 
 
 @inner
-def _images(apart: Floats, metric: Floats, radius: float, reach: Floats, way: Floats) -> int:
-    """How many images of a fractional difference lie within two radii; `way` takes the last of them."""
-    low, high = np.ceil(-reach - apart), np.floor(reach - apart)
-    count = 0
+def _nearest_image(apart: Floats, metric: Floats, reach: Floats, closest: float, way: Floats) -> tuple[float, float]:
+    """Squared lengths of the two nearest images of a fractional difference; `way` takes one nearer than `closest`."""
+    first, second = np.inf, np.inf
     image = np.empty(3)
-    for i in range(low[0], high[0] + 1):
-        for j in range(low[1], high[1] + 1):
-            for k in range(low[2], high[2] + 1):
+    for i in _images(apart[0], reach[0]):
+        for j in _images(apart[1], reach[1]):
+            for k in _images(apart[2], reach[2]):
                 image[0], image[1], image[2] = apart[0] + i, apart[1] + j, apart[2] + k
-                if _dot(metric, image, image) <= 4 * radius * radius:
-                    way[:] = image
-                    count += 1
-    return count
+                squared = _dot(metric, image, image)
+                if squared < first:
+                    first, second = squared, first
+                    if squared < closest:
+                        way[0], way[1], way[2] = image[0], image[1], image[2]
+                else:
+                    second = min(second, squared)
+    return first, second
 
 
 @inner
-def _within(displacements: Floats, metric: Floats, radius: float) -> bool:
-    mean = displacements.sum(axis=0) / len(displacements)
-    for displacement in displacements:
-        if _dot(metric, displacement - mean, displacement - mean) > radius * radius:
-            return False
-    return True
+def _images(apart: float, reach: float) -> range:
+    """The whole numbers that bring a difference within reach."""
+    return range(int(np.ceil(-reach - apart)), int(np.floor(reach - apart)) + 1)
+
+
+@inner
+def _farthest(ways: Floats, metric: Floats, centred: bool) -> float:
+    """The largest squared length, where told of the differences from the mean."""
+    middle, apart = np.zeros(3), np.empty(3)
+    if centred:
+        for way in ways:
+            for axis in range(3):
+                middle[axis] += way[axis] / len(ways)
+    farthest = 0.0
+    for way in ways:
+        for axis in range(3):
+            apart[axis] = way[axis] - middle[axis]
+        farthest = max(farthest, _dot(metric, apart, apart))
+    return farthest
+
+
+@inner
+def _within(ways: Floats, metric: Floats, radius: float) -> int:
+    farthest = np.sqrt(_farthest(ways, metric, True))
+    if farthest < radius * (1 - SLACK):
+        return ACCEPTED
+    return REFUSED if farthest > radius * (1 + SLACK) else OPEN
+
+
+@inner
+def _spacing(metric: Floats) -> float:
+    """The least distance of lattice planes along the axes of the reduced (LLL) basis.
+
+    The matcher looks at 27 images in that basis: the nearest is among them if it lies nearer than this.
+    """
+    reduced = _lll(_lattice_of(metric))
+    heights = _lengths(_inverse(_metric(reduced, 1.0)))
+    return float(0.99 / max(heights[0], heights[1], heights[2]))
+
+
+@inner
+def _lattice_of(metric: Floats) -> Floats:
+    """A lattice with this metric (Cholesky)."""
+    lattice = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(i + 1):
+            rest = metric[i, j] - _inner(lattice[i], lattice[j])
+            lattice[i, j] = np.sqrt(max(rest, 0.0)) if i == j else rest / lattice[j, j]
+    return lattice
 
 
 @entry_point
@@ -340,12 +324,13 @@ def _translates(coords: Floats, ends: Ints, shift: Floats, metric: Floats, reach
 
 
 @entry_point
-def _may_match(lattice: Floats, ones: Floats, other_lattice: Floats, others: Floats, ends: Ints) -> bool:
-    scale = abs(_determinant(other_lattice) / _determinant(lattice)) ** (1 / 3)
+def _verdict(lattice: Floats, ones: Floats, other_lattice: Floats, others: Floats, ends: Ints, origin: int) -> int:
+    scale = abs(_triple(other_lattice) / _triple(lattice)) ** (1 / 3)
     metric, target = _metric(lattice, scale), _metric(other_lattice, 1 / scale)
     goals, angles = _lengths(target), _angles(target)
-    points, lengths = _points(metric, goals.max() * FACTOR)
+    points, lengths = _points(metric, max(goals[0], goals[1], goals[2]) * FACTOR)
     basis = np.empty((3, 3))
+    best = REFUSED
     for first in _of_length(lengths, goals[0]):
         basis[0] = points[first]
         for second in _of_length(lengths, goals[1]):
@@ -357,8 +342,25 @@ def _may_match(lattice: Floats, ones: Floats, other_lattice: Floats, others: Flo
                 if (
                     _close(_dot(metric, basis[0], basis[2]), lengths[first] * lengths[third], angles[1])
                     and _close(_dot(metric, basis[1], basis[2]), lengths[second] * lengths[third], angles[0])
-                    and abs(abs(_determinant(basis)) - 1) < 0.25
-                    and _sites_fit(_rebased(ones, basis), others, ends, _mean(metric, basis, goals, angles))
+                    and abs(abs(_triple(basis)) - 1) < 0.25
                 ):
-                    return True
-    return False
+                    mean = _mean(metric, basis, goals, angles)
+                    found = _of_sites(_rebased(ones, basis), others, ends, origin, mean)
+                    if found == ACCEPTED and _surely_close(metric, basis, goals, angles):
+                        return ACCEPTED
+                    best = max(best, OPEN if found == ACCEPTED else found)
+    return best
+
+
+@inner
+def _surely_close(metric: Floats, basis: Floats, goals: Floats, angles: Floats) -> bool:
+    """Whether the lengths and angles of a basis lie within the tolerances by more than the slack."""
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        length = np.sqrt(_dot(metric, basis[i], basis[i]))
+        lengths = np.sqrt(_dot(metric, basis[j], basis[j]) * _dot(metric, basis[k], basis[k]))
+        if abs(_angle(_dot(metric, basis[j], basis[k]), lengths) - angles[i]) > ANGLE - SLACK:
+            return False
+        if length / goals[i] > 1 + LENGTH - SLACK or length / goals[i] < 1 / (1 + LENGTH - SLACK):
+            return False
+    return True

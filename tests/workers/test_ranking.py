@@ -13,6 +13,7 @@ from workers.ranking import (
     Option,
     Rules,
     choose,
+    contenders,
     decomposition_energies,
     depths_among_rivals,
     promising,
@@ -28,8 +29,14 @@ def option(key: int, formula: str, energy: float) -> Option:
     return Option(key, formula, FORMULAS[formula], energy)
 
 
-def chosen(options: list[Option], labelled: dict[str, LabelledComposition] | None = None, **rules: float) -> list[int]:
-    found = choose(options, ELEMENTS, labelled or {}, Rules(**{"budget": 10, **rules}))  # type: ignore[arg-type]
+def chosen(
+    options: list[Option],
+    labelled: dict[str, LabelledComposition] | None = None,
+    kinds: dict[int, int] | None = None,
+    **rules: float,
+) -> list[int]:
+    settings = Rules(**{"budget": 10, **rules})  # type: ignore[arg-type]
+    found = choose(options, ELEMENTS, labelled or {}, settings, kinds or {})
     return [choice.structure_id for choice in found]
 
 
@@ -106,3 +113,35 @@ def test_the_order_of_the_options_does_not_matter(order: list[int], budget: int)
     assert found == chosen(options, known, budget=budget)
     assert len(found) <= budget
     assert len(set(found)) == len(found)
+
+
+def test_of_one_kind_a_batch_holds_the_lowest_alone():
+    known = {"NaCl": LabelledComposition(-1.0, 0.0, 0.0)}
+    options = [option(key, "NaCl", energy) for key, energy in enumerate((-0.99, -0.98, -0.95, -0.93), 1)]
+    alike = {1: 1, 2: 1, 3: 3, 4: 4}
+    assert chosen(options, known) == [1, 2]
+    assert chosen(options, known, alike) == [1, 3]
+    assert chosen(options, known, alike, per_composition=9) == [1, 3, 4]
+
+
+def test_twins_of_what_is_labelled_come_after_all_others():
+    known = {"NaCl": LabelledComposition(-1.0, 0.0, 0.0, structures=(90,))}
+    options = [option(1, "NaCl", -1.05), option(2, "NaCl", -0.95), option(11, "KCl", -1.2), option(12, "Na3Cl", -0.9)]
+    alike = {1: 1, 90: 1, 2: 2}
+    assert chosen(options, known, alike, budget=3) == [11, 12, 2]
+    assert chosen(options, known, alike, budget=4) == [11, 12, 2, 1]
+    assert chosen(options, known, alike, budget=4, per_composition=1) == [11, 12, 2]
+
+
+def test_beyond_the_top_nothing_is_a_rival():
+    known = {"NaCl": LabelledComposition(-1.0, 0.0, 0.0)}
+    options = [option(key, "NaCl", -1.0 + 0.01 * key) for key in (1, 2, 3)]
+    assert chosen(options, known, {1: 1, 2: 1, 3: 3}, top=2) == [1]
+
+
+def test_contenders_are_what_rivals_are_looked_for_among():
+    known = {"NaCl": LabelledComposition(-1.0, 0.0, 0.1), "KCl": LabelledComposition(-1.0, 0.2, 0.0)}
+    options = [option(1, "NaCl", -1.05), option(2, "NaCl", -0.5), option(3, "KCl", -1.0), option(4, "Na3Cl", -1.0)]
+    found = contenders(options, known, Rules(budget=5))
+    assert {formula: [one.structure_id for one in family] for formula, family in found.items()} == {"NaCl": [1, 2]}
+    assert contenders(options[1:], known, Rules(budget=5)) == {}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from registry.crystal import Crystal
 from registry.errors import LevelMismatch, NotFound
 from registry.models import Level, Model, Round, Selection
 from registry.states import Purpose, Stage
 from tests import factories as make
+from tests.registry.identity.test_invariance import caesium_chloride, rock_salt, supercell, zinc_blende
 from workers.ranking import Rules
 from workers.select import named_model, promoted_model, select_labels, select_references, select_refine
 
@@ -33,8 +39,15 @@ def turn(session: Session, level: Level) -> Round:
     return make.campaign_round(session, make.campaign(session, level))
 
 
-def candidate(session: Session, model: Model, formula: str, energy: float, stage: Stage = Stage.ENSEMBLE) -> int:
-    row = make.structure(session, formula, origin="generated")
+def candidate(
+    session: Session,
+    model: Model,
+    formula: str,
+    energy: float,
+    stage: Stage = Stage.ENSEMBLE,
+    arrays: Crystal | None = None,
+) -> int:
+    row = make.structure(session, formula, origin="generated", arrays=arrays)
     make.prediction(session, row, model, energy, stage=stage.value)
     return row.id
 
@@ -72,6 +85,66 @@ def test_the_hull_as_it_stands_counts(session: Session, level: Level, model: Mod
     make.hull_state(session, make.calculation(session, known, level, energy=-3.0 - 2.0), 0.0)
     candidate(session, model, "Na3Cl", -0.2)
     assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5)) == 0
+
+
+def labelled_salt(session: Session, level: Level, arrays: Crystal | None = None) -> int:
+    """NaCl with a label of -1 eV/atom on the hull."""
+    known = make.structure(session, "NaCl", arrays=arrays)
+    make.hull_state(session, make.calculation(session, known, level, energy=-3.0 - 2.0), 0.0)
+    return known.id
+
+
+def test_near_equal_candidates_never_share_a_batch(session: Session, level: Level, model: Model, turn: Round):
+    labelled_salt(session, level, caesium_chloride())
+    salts = [rock_salt(), rock_salt(5.8), zinc_blende(), supercell(rock_salt(), (1, 1, 2))]
+    ids = [candidate(session, model, "NaCl", -0.99 + 0.01 * nth, arrays=salt) for nth, salt in enumerate(salts)]
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5, per_composition=4)) == 2
+    assert [row.structure_id for row in picked(session, Purpose.LABEL)] == [ids[0], ids[2]]
+
+
+def test_what_is_labelled_has_twins_that_come_last(session: Session, level: Level, model: Model, turn: Round):
+    labelled_salt(session, level, rock_salt(5.9))
+    twin = candidate(session, model, "NaCl", -1.0, arrays=rock_salt())
+    other = candidate(session, model, "NaCl", -0.95, arrays=zinc_blende())
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=1)) == 1
+    assert [row.structure_id for row in picked(session, Purpose.LABEL)] == [other]
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=1)) == 1
+    assert {row.structure_id for row in picked(session, Purpose.LABEL)} == {other, twin}
+
+
+def test_crystals_are_read_of_contenders_alone_and_at_once(session: Session, level: Level, model: Model, turn: Round):
+    known = labelled_salt(session, level, caesium_chloride())
+    rivals = [candidate(session, model, "NaCl", -0.99, arrays=salt) for salt in (rock_salt(), zinc_blende())]
+    for formula in ("KCl", "NaKCl2", "Na3Cl"):
+        candidate(session, model, formula, -0.9)
+    session.expire_all()
+    with statements(session) as heard:
+        select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
+    crystals = [bound for words, bound in heard if "structure.lattice" in words]
+    assert [sorted(bound.values()) for bound in crystals] == [sorted([known, *rivals])]
+    few = len(heard)
+    for nth in range(20):
+        candidate(session, model, "NaCl", -0.98, arrays=rock_salt(5 + 0.01 * nth))
+    session.expire_all()
+    with statements(session) as heard:
+        select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
+    assert len(heard) == few
+
+
+@contextmanager
+def statements(session: Session) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What is asked of the database meanwhile, with its parameters."""
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    def hear(_connection: Any, _cursor: Any, words: str, bound: Any, *_: Any) -> None:
+        heard.append((words, bound))
+
+    engine = session.get_bind().engine
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        yield heard
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
 
 
 def test_refining_looks_at_single_scores_only(session: Session, level: Level, model: Model, turn: Round):
