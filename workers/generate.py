@@ -19,7 +19,8 @@ from registry.identity.public_id import public_id
 from registry.ingest import NewStructure, crystal_of, derived_source_ids, store, structure_ids
 from registry.models import Funnel, Lineage, Prediction, Structure
 from registry.states import Origin
-from workers.candidates.block import Block, Candidate
+from workers.candidates import ranked
+from workers.candidates.block import Candidate, Row
 from workers.candidates.funnel import Funnel as Counts
 from workers.candidates.generation import Parent, Settings, blocks
 from workers.candidates.guard import Ended, Guarded
@@ -33,6 +34,10 @@ PARENT_SECONDS = 30.0
 
 APPROXIMANT = "ordered_approximant"
 """The flag of an ordering of the atoms of a disordered crystal that an imported crystal orders too."""
+
+
+Proposal = Row | Candidate
+"""A crystal that isn't stored; of a block's row the rest is made only if it is to be."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,26 @@ def generate_candidates(
     or scored, daemons score while others are proposed, and a run that is killed has counted what it has written.
     """
     run = _Run(session, round_id, judge, limit)
-    known = known_compositions(session) if settings.novel_compositions else None
-    session.commit()
-    stream = blocks(_parents(session, parents), family, settings, run.counts, known, guarded_describe)
-    rows = ((block, row) for block in stream for row in range(len(block)))
-    while not run.is_full and (batch := list(islice(rows, BATCH))):
+    stream = _stream(session, parents, family, settings, run.counts)
+    while not run.is_full and (batch := list(islice(stream, BATCH))):
         run.write(batch)
         progress(sum(run.counts.parents.values()))
     run.close()
     return Generated(run.new, run.known, run.counts, round_id)
+
+
+def _stream(
+    session: Session, parents: Sequence[int], family: Sequence[str], settings: Settings, counts: Counts
+) -> Iterator[Proposal]:
+    """What passed the rules that need no registry: the best of each parent, or the likeliest over all of them."""
+    known = known_compositions(session) if settings.novel_compositions else None
+    session.commit()
+    found = _parents(session, parents)
+    if settings.likeliest is not None:
+        yield from ranked.candidates(list(found), family, settings, counts, known)
+        return
+    for block in blocks(found, family, settings, counts, known, guarded_describe):
+        yield from (Row(block, row) for row in range(len(block)))
 
 
 def guarded_describe(crystal: Crystal, settings: Settings) -> Described | str:
@@ -110,7 +126,7 @@ class _Run:
     def is_full(self) -> bool:
         return self._limit is not None and self.new >= self._limit
 
-    def write(self, batch: Sequence[tuple[Block, int]]) -> None:
+    def write(self, batch: Sequence[Proposal]) -> None:
         """Score, look up and store a batch, and commit it."""
         scored = self._scored(batch)
         self._crystals.read(self._session, (one.identity.formula for one in scored))
@@ -126,12 +142,11 @@ class _Run:
         self._session.commit()
         self._counted = self.counts.copy()
 
-    def _scored(self, batch: Sequence[tuple[Block, int]]) -> list[Scored]:
+    def _scored(self, batch: Sequence[Proposal]) -> list[Scored]:
         if self._judge is None:
-            return [_scored(block, row, None) for block, row in batch]
-        crystals = [block.crystal(row) for block, row in batch]
-        predictions = self._judge.promising(crystals, self.counts)
-        return [_scored(*batch[index], prediction) for index, prediction in predictions.items()]
+            return [_scored(proposal, None) for proposal in batch]
+        predictions = self._judge.promising([proposal.crystal for proposal in batch], self.counts)
+        return [_scored(batch[index], prediction) for index, prediction in predictions.items()]
 
     def _way(self, one: Scored) -> tuple[Scored, str, str | None] | None:
         """With the public id of the crystal that stands for it and the rule that says so, none where it is new."""
@@ -170,8 +185,8 @@ class _Run:
         _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)
 
 
-def _scored(block: Block, row: int, prediction: dict[str, Any] | None) -> Scored:
-    candidate = block.candidate(row)
+def _scored(proposal: Proposal, prediction: dict[str, Any] | None) -> Scored:
+    candidate = proposal.candidate() if isinstance(proposal, Row) else proposal
     return Scored(candidate, Identity(candidate.crystal), prediction)
 
 

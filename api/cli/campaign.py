@@ -47,7 +47,7 @@ def campaign() -> None:
 
 @campaign.command()
 @click.argument("name")
-@click.option("--family", required=True, help="Elements of the candidates: Li,Na,O,...")
+@click.option("--family", required=True, help="Elements of the candidates: Li,Na,O or groups: all,-radioactive,-noble.")
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True)
 @click.option("--labels", default=450, show_default=True, type=click.IntRange(1))
 @click.option(

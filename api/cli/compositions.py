@@ -140,8 +140,8 @@ def _asked(
 ) -> Asked:
     from registry.errors import SettingsError
     from registry.identity.composition import ATOMIC_NUMBERS
-    from workers.candidates.compositions.elements import chosen_elements
     from workers.candidates.compositions.enumeration import space_of
+    from workers.candidates.elements import chosen_elements
 
     required = chosen_elements(require) if require else ()
     symbols = (*chosen_elements(elements), *required)

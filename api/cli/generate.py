@@ -19,7 +19,7 @@ ELECTRONVOLTS = click.FloatRange(-10, 10)
 
 
 @click.command()
-@click.option("--family", required=True, help="Elements of the candidates: Li,Na,O,...")
+@click.option("--family", required=True, help="Elements of the candidates: Li,Na,O or groups: all,-radioactive,-noble.")
 @click.option("--campaign", "name", default="by-hand", show_default=True)
 @click.option("--level", default=DEFAULT_LEVEL, show_default=True)
 @click.option(
@@ -58,6 +58,9 @@ ELECTRONVOLTS = click.FloatRange(-10, 10)
 @click.option(
     "--novel-compositions", is_flag=True, default=None, help="Only compositions that no imported crystal has."
 )
+@click.option(
+    "--likeliest", type=click.IntRange(1), help="So many, the likeliest over all parents, not the best of each."
+)
 @click.option("--part", default="1/1", show_default=True, help="I/N: the I-th of N parts of the parents.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many new candidates.")
 @click.option("--fused", is_flag=True, help="Score while generating, and write only what is predicted to be promising.")
@@ -89,6 +92,8 @@ def generate(
     from workers.campaign import CampaignSettings, propose
     from workers.fused import Fused
 
+    if asked["likeliest"] and _part(part) != (1, 1):
+        raise click.BadParameter("the likeliest over all parents can't be found in parts", param_hint="--part")
     settings = CampaignSettings(
         name,
         parse_family(family),

@@ -18,15 +18,12 @@ KINDS = ("search", "score", "refine", "label", "place")
 
 
 def parse_family(text: str) -> tuple[str, ...]:
-    """Element symbols separated by commas or spaces. Raises SettingsError naming what is no element."""
-    from registry.errors import SettingsError
+    """Elements as `chosen_elements` takes them; symbols alone stay in their order. Raises SettingsError."""
     from registry.identity.composition import ATOMIC_NUMBERS
+    from workers.candidates.elements import chosen_elements
 
     family = tuple(dict.fromkeys(text.replace(",", " ").split()))
-    unknown = [symbol for symbol in family if symbol not in ATOMIC_NUMBERS]
-    if unknown or not family:
-        raise SettingsError(f"not an element: {', '.join(unknown)}" if unknown else "name at least one element")
-    return family
+    return family if family and ATOMIC_NUMBERS.keys() >= set(family) else chosen_elements(text)
 
 
 @click.command()

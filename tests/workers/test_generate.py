@@ -174,6 +174,18 @@ def test_only_new_compositions_when_asked(session: Session, parents: list[int], 
     assert set(formulas(session)) == {"NaBr", "KBr"}
 
 
+def test_the_likeliest_over_all_parents_are_stored_with_their_lineage(session: Session, parents: list[int], turn: int):
+    parents += [salt(session, 11, 35, 6.0), salt(session, 37, 17, 6.6)]
+    settings = Settings(likeliest=2, novel_compositions=True)
+    found = run(session, parents, turn, "Na", "K", "Rb", "Cl", "Br", settings=settings)
+    assert formulas(session) == ["KBr", "RbBr"]
+    rows = session.scalars(select(Lineage)).all()
+    assert {row.parent_id for row in rows} <= set(parents)
+    assert all(row.arguments["states"] == "isotypes" and row.arguments["replaced"] for row in rows)
+    assert all(row.probability is not None and 0 < row.probability <= 1 for row in rows)
+    assert found.counts.kept == {"ionic_substitution": 2}
+
+
 def test_a_limit_ends_the_run_with_exactly_so_many(session: Session, parents: list[int], turn: int):
     found = generate_candidates(session, parents, ("Na", "K", "Cl", "Br"), SETTINGS, turn, limit=1)
     assert found.new == len(formulas(session)) == 1

@@ -31,9 +31,9 @@ class Candidate:
 
     arguments: JSON-able. "mapping" (ion -> ion), "elements" (element -> element), "states" (how the oxidation states
     were found), "antitype"; a partial substitution adds "ion", "replaced_by", "kept_as", "sites" (of the primitive
-    cell), "wyckoffs" and "of" (number of sites of the ion).
-    probability: product over the replaced ions.
-    rank: place among the parent's candidates of this operation, 0 first, see `places.best`.
+    cell), "wyckoffs" and "of" (number of sites of the ion). Of the likeliest over all parents: see `ranked.arguments`.
+    probability: product over the replaced ions; of the likeliest over all parents what speaks for it altogether.
+    rank: place among the parent's candidates of this operation, 0 first, see `places.best`; or among those of all.
     """
 
     crystal: Crystal
@@ -200,3 +200,18 @@ class Block:
         found: tuple[Flag, ...] = flags(crystal, self.source.pairs.scaled(float(self.lengths[row])))
         guessed = bool(known_elements().guessed[self.numbers[row]].any())
         return (*found, GUESSED_VOLUME) if guessed else found
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One candidate of a block, made when it is asked for."""
+
+    block: Block
+    row: int
+
+    @property
+    def crystal(self) -> Crystal:
+        return self.block.crystal(self.row)
+
+    def candidate(self) -> Candidate:
+        return self.block.candidate(self.row)

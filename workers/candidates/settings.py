@@ -26,6 +26,8 @@ class Settings:
     simple_anions: elements of groups 15 to 17 only as anions.
     balanced_partial: partial substitutions too have to balance their charges.
     novel_compositions: only compositions that no reference has.
+    likeliest: not the best of each parent, but so many, the likeliest over all parents together (docs/substitution.md).
+    Probabilities, bounds per parent, antitypes, alloys and charges are settled by that ranking then.
     """
 
     threshold: float = 1e-5
@@ -48,6 +50,7 @@ class Settings:
     largest_cell: int = 1000
     max_groupings: int = 1 << 14
     odds: Literal["family", "paper"] = "family"
+    likeliest: int | None = None
 
 
 PAPER = Settings(

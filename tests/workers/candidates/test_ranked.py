@@ -10,12 +10,15 @@ from registry.identity.composition import SYMBOLS
 from registry.identity.duplicates import same_crystal
 from registry.identity.isotypes import scale
 from registry.identity.prototype import prototype_of
+from workers.candidates.filters import Limits
 from workers.candidates.funnel import Funnel
 from workers.candidates.likelihood import Weights, evidence
 from workers.candidates.novelty import KnownCompositions, composition_keys
+from workers.candidates.parents import Parent
 from workers.candidates.pool import elements_of, keys_of, proposed
-from workers.candidates.ranked import likeliest
+from workers.candidates.ranked import candidates, likeliest
 from workers.candidates.replacements import mined_odds, paper_odds
+from workers.candidates.settings import Settings
 from workers.candidates.structure_types import numbers_of_codes, structure_types, typed_cell
 from workers.candidates.substitution import paper_slot
 from workers.candidates.table import substitution_table
@@ -179,6 +182,37 @@ def test_candidates_are_of_the_family_but_all_parents_speak() -> None:
     assert all(crystal.amounts.keys() <= family for crystal in made)
     expected = [row for row in range(len(everyone)) if everyone.crystal(row, PARENTS).amounts.keys() <= family]
     np.testing.assert_allclose(ranked.scores, everyone.scores[expected])
+
+
+def test_candidates_as_crystals_tell_their_parents_and_pass_the_rules() -> None:
+    """Those of a divided perovskite name the sites that they replace."""
+    parents = [Parent(f"p{index}", crystal) for index, crystal in enumerate(PARENTS)]
+    symbols = ("Ca", "Sr", "Ba", "Ti", "Zr", "O", "S", "Se")
+    funnel = Funnel()
+    found = list(candidates(parents, symbols, Settings(likeliest=10_000), funnel, KNOWN))
+    assert funnel.kept.total() == len(found) > 10
+    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+    for one in found:
+        parent = PARENTS[int(str(one.parent)[1:])]
+        sites = one.arguments.get("sites")
+        assert (sites is not None) == (one.operation == "partial_substitution")
+        old = {name for name, _ in one.arguments["replaced"]}  # type: ignore[attr-defined]
+        assert old <= {SYMBOLS[number] for number in parent.amounts}
+        if isinstance(sites, list):
+            assert len(set(one.crystal.numbers[sites].tolist())) == 1
+    assert {one.operation for one in found} == {"ionic_substitution", "partial_substitution"}
+    strict = Settings(likeliest=10_000, limits=Limits(closest=3.0))
+    refused = Funnel()
+    assert list(candidates(parents, symbols, strict, refused, KNOWN)) == []
+    assert refused.rejected["overlap"] == len(found)
+
+
+def test_cells_of_candidates_can_be_bounded() -> None:
+    ranked = likeliest(PARENTS, 10_000, known=KNOWN, max_sites=4)
+    sizes = {ranked.crystal(row, PARENTS).nsites for row in range(len(ranked))}
+    assert sizes <= {2, 3, 4}
+    with pytest.raises(ValueError, match="say how many"):
+        next(candidates([], ("Na",), Settings()))
 
 
 def test_one_structure_of_each_composition() -> None:

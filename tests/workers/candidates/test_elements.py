@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from registry.errors import SettingsError
-from workers.candidates.compositions.elements import chosen_elements
+from workers.candidates.elements import chosen_elements
 
 
 def test_symbols_come_once_in_the_order_of_atomic_numbers() -> None:
