@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
     from pymatgen.core.structure_matcher import StructureMatcher
 
+    from registry.identity.matching import Verdict
     from registry.identity.reduction import Cell
 
 TIGHT = 0.01
@@ -137,6 +138,10 @@ class DuplicateIndex(Generic[Key]):
         """Those that the matcher shall be asked about, closest first."""
         if self._matcher_within <= 0:
             return []
+        if math.isinf(self._matcher_within):  # a verdict costs far less than a fingerprint
+            bucket = [(key, known) for key, known in bucket if not _refused(identity, known)]
+            if len(bucket) < 2:
+                return bucket
         rows = [(_distance(identity, known), key, known) for key, known in bucket]
         near = [row for row in rows if row[0] <= self._matcher_within]
         return [(key, known) for _, key, known in sorted(near, key=lambda row: row[0])]
@@ -176,15 +181,27 @@ def _distance(one: Identity, other: Identity) -> float:
 
 def matched(one: Identity, other: Identity) -> bool:
     """What the matcher says of crystals of one formula, in this order; it is asked only where that isn't certain."""
+    from registry.identity.matching import Verdict
+
+    said = _verdict(one, other)
+    if said is Verdict.OPEN:
+        return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
+    return said is Verdict.ACCEPTED
+
+
+def _refused(one: Identity, other: Identity) -> bool:
+    from registry.identity.matching import Verdict
+
+    return _verdict(one, other) is Verdict.REFUSED
+
+
+def _verdict(one: Identity, other: Identity) -> Verdict:
     from registry.identity.matching import Verdict, verdict
 
     cell, other_cell = one.reduced_cell, other.reduced_cell
     if cell is None or other_cell is None or len(cell.frac_coords) != len(other_cell.frac_coords):
-        return False
-    said = verdict(cell, other_cell)
-    if said is Verdict.OPEN:
-        return bool(_matcher().fit(one.reduced, other.reduced, skip_structure_reduction=True))
-    return said is Verdict.ACCEPTED
+        return Verdict.REFUSED
+    return verdict(cell, other_cell)
 
 
 @cache
