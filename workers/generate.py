@@ -158,6 +158,7 @@ class _Run:
         if self.is_full:
             self.counts.reject("limit")
             return None
+        one.identity.prepare()
         name = public_id(one.candidate.crystal)
         self._crystals.add(name, one.identity)
         self.new += 1
