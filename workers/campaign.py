@@ -211,7 +211,7 @@ def _next_round(session: Session, campaign_id: int, settings: CampaignSettings) 
     while True:
         number = session.scalars(last).one() + 1
         row = insert(Round).values(campaign_id=campaign_id, number=number, settings=asdict(settings))
-        found = session.scalar(row.on_conflict_do_nothing().returning(Round.id))
+        found: int | None = session.scalar(row.on_conflict_do_nothing().returning(Round.id))
         if found is not None:
             return found
 

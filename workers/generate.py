@@ -26,7 +26,8 @@ from workers.candidates.generation import Parent, Settings, blocks
 from workers.candidates.guard import Ended, Guarded
 from workers.candidates.parents import Described, describe
 from workers.fused import Judge
-from workers.known import KnownCrystals, imported_families, known_compositions
+from workers.known import KnownCrystals, imported_families
+from workers.known_compositions import Known
 
 BATCH = 512
 PARENT_SECONDS = 30.0
@@ -89,7 +90,7 @@ def _stream(
     session: Session, parents: Sequence[int], family: Sequence[str], settings: Settings, counts: Counts
 ) -> Iterator[Proposal]:
     """What passed the rules that need no registry: the best of each parent, or the likeliest over all of them."""
-    known = known_compositions(session) if settings.novel_compositions else None
+    known = Known().add_registry(session, imported=True).compositions() if settings.novel_compositions else None
     session.commit()
     found = _parents(session, parents)
     if settings.likeliest is not None:

@@ -8,12 +8,10 @@ from collections.abc import Collection, Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.duplicates import DuplicateIndex, Identity, Rule
 from registry.ingest import crystal_of
 from registry.models import Composition, Duplicate, Structure
 from registry.states import Origin
-from workers.candidates.novelty import KnownCompositions
 
 MATCHER_WITHIN = 0.05  # fingerprint distance: the exact matcher is asked about near neighbours only
 REMEMBERED = 1 << 15
@@ -68,19 +66,6 @@ class KnownCrystals:
         while total > self._remembered and len(self._indexes) > needed:
             _, dropped = self._indexes.popitem(last=False)
             total -= len(dropped)
-
-
-def known_compositions(session: Session) -> KnownCompositions:
-    """The compositions of all imported crystals."""
-    imported = sa.select(Structure).where(
-        Structure.composition_id == Composition.id, Structure.origin == Origin.IMPORTED
-    )
-    query = sa.select(Composition.elements, Composition.amounts).where(imported.exists())
-    rows = session.execute(query.execution_options(yield_per=AT_ONCE)).tuples()
-    return KnownCompositions.of(
-        {ATOMIC_NUMBERS[element]: count for element, count in zip(elements, amounts, strict=True)}
-        for elements, amounts in rows
-    )
 
 
 def imported_families(session: Session, kinds: Collection[Kind]) -> set[Kind]:

@@ -119,14 +119,15 @@ def _options(session: Session, model: Model, level_id: int, family: Sequence[str
     bound = {"model": model.id, "stage": stage.value, "level": level_id, "family": list(family)}
     rows = session.execute(query, bound)
     return [
-        Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy, _probability(row.probability))
+        Option(
+            row.structure_id,
+            row.formula,
+            _amounts(row.elements, row.amounts),
+            row.energy,
+            1.0 if row.probability is None else row.probability,
+        )
         for row in rows
     ]
-
-
-def _probability(told: float | None) -> float:
-    """1 where no way has one; the least probability of all, 0, is one."""
-    return 1.0 if told is None else told
 
 
 def _amounts(elements: Sequence[str], amounts: Sequence[int]) -> dict[int, int]:

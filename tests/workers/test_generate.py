@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
+from registry.identity.families import Family, families_of
 from registry.ingest import NewStructure, crystal_of, source_id, store
-from registry.models import Composition, FamilyMember, Funnel, Lineage, Source, Structure
+from registry.models import Composition, FamilyMember, Funnel, Lineage, Round, Source, Structure
 from registry.states import Operation, Origin
 from registry.terms import OWN
 from tests import factories as make
 from tests.registry.identity.test_families import layered_rock_salt, tetragonal_rock_salt
+from workers.campaign import CampaignSettings, _open_round
 from workers.candidates.generation import Settings
 from workers.candidates.guard import Guarded
 from workers.candidates.parents import Described, describe
@@ -240,3 +243,34 @@ def test_each_batch_is_committed_before_the_next_is_made(engine: Engine, monkeyp
         found = generate_candidates(session, known, ("Na", "K", "Cl", "Br"), SETTINGS, turn, look)
     assert len(seen) > 1
     assert seen[-1] == found.new
+
+
+def test_no_transaction_waits_while_families_are_found(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """Ten milliseconds a crystal: the server ends a transaction that thinks for a minute."""
+    with Session(engine) as session:
+        known = [salt(session, 11, 17, 5.6)]
+        turn = make.campaign_round(session, make.campaign(session, make.level(session))).id
+        session.commit()
+        open_then: list[bool] = []
+
+        def looked(crystal: Crystal) -> list[Family]:
+            open_then.append(session.in_transaction())
+            return families_of(crystal)
+
+        monkeypatch.setattr("registry.identity.duplicates.families_of", looked)
+        found = generate_candidates(session, known, ("Na", "K", "Cl", "Br"), SETTINGS, turn)
+    assert open_then == [False] * found.new
+    assert open_then
+
+
+def test_rounds_that_are_opened_at_once_get_numbers_of_their_own(engine: Engine):
+    """As by machines that share the parents of one campaign."""
+    with Session(engine) as session, session.begin():
+        level = make.level(session).id
+    settings = CampaignSettings("shared", ("Na", "Cl"))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: _open_round(engine, level, settings), range(12)))
+    with Session(engine) as session:
+        rows = session.execute(select(Round.id, Round.number)).tuples().all()
+    assert sorted(number for _, number in rows) == list(range(1, 13))
+    assert sorted(found) == sorted(key for key, _ in rows)
