@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
 from registry.identity.families import Family, families_of
+from registry.identity.public_id import public_id
 from registry.ingest import NewStructure, crystal_of, source_id, store
 from registry.models import Composition, FamilyMember, Funnel, Lineage, Round, Source, Structure
 from registry.states import Operation, Origin
@@ -218,6 +219,20 @@ def test_what_is_remembered_of_known_crystals_is_bounded(session: Session, paren
         one = Identity(Crystal(FCC * 3, [cation, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
         assert crystals.find(one) is not None
         assert len(crystals) == 1
+
+
+def test_what_others_store_is_seen_and_what_was_added_here_is_held_once(session: Session, parents: list[int]):
+    """As where several machines share the parents."""
+    crystals = KnownCrystals()
+    ours, theirs = (Identity(Crystal(FCC * 3, [cation, 35], [[0, 0, 0], [0.5, 0.5, 0.5]])) for cation in (11, 19))
+    crystals.read(session, ["NaBr", "KBr"])
+    crystals.add(public_id(ours.crystal), ours)
+    store(session, [NewStructure(one, Origin.GENERATED, source_id(session, OWN)) for one in (ours, theirs)])
+    assert crystals.find(theirs) is None
+    for _ in range(2):
+        crystals.read(session, ["NaBr", "KBr"])
+        assert crystals.find(theirs) == (public_id(theirs.crystal), "label+fingerprint")
+        assert len(crystals) == 2
 
 
 def test_partial_substitution_keeps_the_family(session: Session, parents: list[int], turn: int):
