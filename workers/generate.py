@@ -82,6 +82,7 @@ def generate_candidates(
     while not run.is_full and (batch := list(islice(stream, BATCH))):
         run.write(batch)
         progress(sum(run.counts.parents.values()))
+    run.leave()
     run.close()
     return Generated(run.new, run.known, run.counts, round_id)
 
@@ -118,7 +119,7 @@ class _Run:
 
     def __init__(self, session: Session, round_id: int, judge: Judge | None, limit: int | None) -> None:
         self.counts = Counts()
-        self.new = self.known = 0
+        self.new = self.known = self._taken = 0
         self._session, self._round_id, self._judge, self._limit = session, round_id, judge, limit
         self._crystals = KnownCrystals()
         self._counted = Counts()
@@ -129,6 +130,7 @@ class _Run:
 
     def write(self, batch: Sequence[Proposal]) -> None:
         """Score, look up and store a batch, and commit it."""
+        self._taken += len(batch)
         scored = self._scored(batch)
         self._crystals.read(self._session, (one.identity.formula for one in scored))
         self._session.commit()
@@ -136,6 +138,10 @@ class _Run:
         self._store(ways)
         queue.ring(self._session)
         self.close()
+
+    def leave(self) -> None:
+        """Count what has passed the rules and is looked at no more."""
+        self.counts.reject("limit", self.counts.kept.total() - self._taken)
 
     def close(self) -> None:
         """Commit, with what was counted since the last time."""

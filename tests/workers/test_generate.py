@@ -196,6 +196,14 @@ def test_a_limit_ends_the_run_with_exactly_so_many(session: Session, parents: li
     assert found.counts.rejected["limit"] > 0
 
 
+def test_everything_kept_is_accounted_for_where_a_limit_ends_the_run(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.generate.BATCH", 2)
+    found = generate_candidates(session, parents, ("Na", "K", "Cl", "Br"), SETTINGS, turn, limit=1)
+    assert found.counts.kept.total() == found.new + found.known + found.counts.rejected["limit"]
+
+
 def hang_over_sodium(crystal: Crystal, settings: Settings) -> Described | str:
     while 11 in crystal.amounts:
         time.process_time()
