@@ -179,6 +179,12 @@ def open_work(engine: Engine, kind: Kind) -> int:
         return int(run(connection, f"open_{kind.value}", {}).scalar_one())
 
 
+def open_picks(engine: Engine) -> int:
+    """Labels that rounds picked and that are missing; neither dead ones nor those of searches are counted."""
+    with engine.begin() as connection:
+        return int(run(connection, "open_picks", {}).scalar_one())
+
+
 def summary(session: Session) -> dict[str, dict[str, int]]:
     """Kind -> state -> rows, every kind and state present. What no daemon has enqueued yet waits, too."""
     found = {kind.value: {"waiting": 0, "running": 0, "dead": 0} for kind in Kind}

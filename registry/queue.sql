@@ -118,6 +118,19 @@ SELECT (SELECT count(*) FROM unrefined) + (SELECT count(*) FROM work WHERE kind 
 -- name: open_label
 SELECT (SELECT count(*) FROM unlabelled) + (SELECT count(*) FROM work WHERE kind = 'label' AND state <> 'dead');
 
+-- name: open_picks
+-- What rounds wait for. Searches have thousands of labels of their own, which come after.
+SELECT count(*) FROM selection
+WHERE selection.round_id IS NOT NULL AND selection.purpose IN ('reference', 'label')
+  AND NOT EXISTS (
+    SELECT FROM calculation
+    WHERE calculation.initial_structure_id = selection.structure_id AND calculation.level_id = selection.level_id
+      AND calculation.state = 'converged')
+  AND NOT EXISTS (
+    SELECT FROM work
+    WHERE work.kind = 'label' AND work.subject_id = selection.structure_id AND work.target_id = selection.level_id
+      AND work.state = 'dead');
+
 -- name: open_place
 SELECT (SELECT count(*) FROM unplaced) + (SELECT count(*) FROM work WHERE kind = 'place' AND state <> 'dead');
 

@@ -179,15 +179,19 @@ def _parents(session: Session, level_id: int, filter_: str) -> Sequence[int]:
 
 
 def _wait(engine: Engine, kinds: Sequence[Kind], title: str, report: Report, alive: Callable[[], None]) -> None:
-    """Until nothing of these kinds is missing or in hand."""
-    total = left = sum(queue.open_work(engine, kind) for kind in kinds)
+    """Until nothing of these kinds is missing or in hand; but for the labels of searches, which nobody waits for."""
+    total = left = sum(_open(engine, kind) for kind in kinds)
     while left:
         report(title, total - left, total)
         alive()
         time.sleep(0.5)
-        left = sum(queue.open_work(engine, kind) for kind in kinds)
+        left = sum(_open(engine, kind) for kind in kinds)
         total = max(total, left)
     report(title, total, total)
+
+
+def _open(engine: Engine, kind: Kind) -> int:
+    return queue.open_picks(engine) if kind is Kind.LABEL else queue.open_work(engine, kind)
 
 
 def _select(engine: Engine, pick: Callable[[Session], int]) -> int:

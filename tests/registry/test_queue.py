@@ -253,6 +253,18 @@ def test_every_kind_has_its_view_and_its_statements(engine: Engine, kind: Kind):
     assert queue.open_work(engine, kind) == 0
 
 
+def test_rounds_wait_for_their_picks_until_they_are_dead(engine: Engine):
+    make_missing(engine)
+    assert queue.open_picks(engine) == 1
+    queue.enqueue(engine, Kind.LABEL)
+    assert queue.open_picks(engine) == 1
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE work SET state = 'dead', error_class = 'bug', error = 'gone' WHERE kind = 'label'")
+        )
+    assert queue.open_picks(engine) == 0
+
+
 def test_dead_rows_are_no_open_work(engine: Engine):
     add_rows(engine, 1, state="dead")
     add_rows(engine, 1)

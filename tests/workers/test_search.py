@@ -76,6 +76,7 @@ def test_a_search_leaves_structures_their_lineage_and_picks(engine: Engine, leve
         assert search.counts["made"] == 12
     assert queue.open_work(engine, Kind.SEARCH) == 0
     assert queue.open_work(engine, Kind.LABEL) == 12
+    assert queue.open_picks(engine) == 0  # no round waits for them
 
 
 def test_where_a_random_structure_came_from_can_be_asked(engine: Engine, level_id: int):
