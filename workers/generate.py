@@ -159,8 +159,7 @@ class _Run:
         """With the public id of the crystal that stands for it and the rule that says so, none where it is new."""
         twin = self._crystals.find(one.identity)
         if twin is not None:
-            self.known += 1
-            self.counts.reject("already known")
+            self._found_known()
             return one, *twin
         if self.is_full:
             self.counts.reject("limit")
@@ -171,15 +170,17 @@ class _Run:
         self.new += 1
         return one, name, None
 
+    def _found_known(self) -> None:
+        self.known += 1
+        self.counts.reject("already known")
+
     def _store(self, ways: Sequence[tuple[Scored, str, str | None]]) -> None:
         """What is new; and for every candidate its lineage, to the crystal that stands for it."""
         session = self._session
         sources = derived_source_ids(session, (one.candidate.parent for one, _, _ in ways))
         fresh = {name: one for one, name, rule in ways if rule is None}
         flags = _flags(session, fresh)
-        for found in flags.values():
-            self.counts.flag(found)
-        store(
+        stored = store(
             session,
             [
                 NewStructure(
@@ -188,6 +189,12 @@ class _Run:
                 for name, one in fresh.items()
             ],
         )
+        for place in stored:
+            if place.new:
+                self.counts.flag(flags[place.public_id])
+            else:  # another run was quicker
+                self._found_known()
+                self.new -= 1
         ids = structure_ids(session, {name for _, name, _ in ways})
         _store_predictions(session, {ids[name]: one.prediction for name, one in fresh.items() if one.prediction})
         _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)

@@ -243,6 +243,17 @@ def test_what_others_store_is_seen_and_what_was_added_here_is_held_once(session:
         assert len(crystals) == 2
 
 
+def test_what_another_run_stored_in_the_same_moment_is_not_new(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither has seen what the other stored."""
+    monkeypatch.setattr("workers.known._stored", lambda _session, _newest: ())
+    first, second = run(session, parents, turn), run(session, parents, turn)
+    assert first.new == len(formulas(session))
+    assert (second.new, second.known) == (0, first.new + first.known)
+    assert second.counts.rejected["already known"] == second.known
+
+
 def test_partial_substitution_keeps_the_family(session: Session, parents: list[int], turn: int):
     run(session, parents, turn, settings=Settings())
     elements = {one for row in session.scalars(select(Composition.elements)) for one in row}
