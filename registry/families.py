@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, any_, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from registry.identity.duplicates import Identity
@@ -23,18 +23,20 @@ def put_into_families(session: Session, identities: Mapping[int, Identity]) -> N
     found = {key: identity.families[0] for key, identity in identities.items() if identity.families}
     if not found:
         return
-    rows = session.execute(select(Structure.id, Structure.composition_id).where(Structure.id.in_(found))).tuples()
+    ids = literal(list(found), ARRAY(BigInteger))  # one parameter: a statement has 65,535 at most
+    rows = session.execute(select(Structure.id, Structure.composition_id).where(Structure.id == any_(ids))).tuples()
     keys = {structure_id: (composition_id, found[structure_id].label) for structure_id, composition_id in rows}
-    ids = _family_ids(session, {key: found[structure_id] for structure_id, key in keys.items()})
-    members = [{"structure_id": structure_id, "family_id": ids[key]} for structure_id, key in keys.items()]
+    family_ids = _family_ids(session, {key: found[structure_id] for structure_id, key in keys.items()})
+    members = [{"structure_id": structure_id, "family_id": family_ids[key]} for structure_id, key in keys.items()]
     session.execute(insert(FamilyMember).on_conflict_do_nothing(), members)
 
 
 def _family_ids(session: Session, families: Mapping[Key, Family]) -> dict[Key, int]:
     rows = [_row(key, families[key]) for key in sorted(families)]  # one order for everybody: no deadlocks
     session.execute(insert(FamilyRow).on_conflict_do_nothing(), rows)
-    key = tuple_(FamilyRow.composition_id, FamilyRow.label)
-    stored = session.execute(select(FamilyRow.composition_id, FamilyRow.label, FamilyRow.id).where(key.in_(families)))
+    compositions = literal(list({key for key, _ in families}), ARRAY(BigInteger))
+    query = select(FamilyRow.composition_id, FamilyRow.label, FamilyRow.id)
+    stored = session.execute(query.where(FamilyRow.composition_id == any_(compositions)))
     return {(composition_id, label): family_id for composition_id, label, family_id in stored.tuples()}
 
 

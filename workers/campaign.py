@@ -206,11 +206,18 @@ def _open_round(engine: Engine, level_id: int, settings: CampaignSettings) -> in
         campaign = session.scalars(sa.select(Campaign).where(Campaign.name == settings.name)).one()
         if campaign.level_id != level_id:
             raise LodeError(f"campaign '{settings.name}' belongs to another level: choose another name")
-        last = session.scalar(sa.select(sa.func.max(Round.number)).where(Round.campaign_id == campaign.id)) or 0
-        row = Round(campaign_id=campaign.id, number=last + 1, settings=asdict(settings))
-        session.add(row)
-        session.flush()
-        return row.id
+        return _next_round(session, campaign.id, settings)
+
+
+def _next_round(session: Session, campaign_id: int, settings: CampaignSettings) -> int:
+    """Of several that are opened at once, each gets a number of its own."""
+    last = sa.select(sa.func.coalesce(sa.func.max(Round.number), 0)).where(Round.campaign_id == campaign_id)
+    while True:
+        number = session.scalars(last).one() + 1
+        row = insert(Round).values(campaign_id=campaign_id, number=number, settings=asdict(settings))
+        found: int | None = session.scalar(row.on_conflict_do_nothing().returning(Round.id))
+        if found is not None:
+            return found
 
 
 def _close_round(engine: Engine, round_id: int) -> None:

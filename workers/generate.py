@@ -26,7 +26,8 @@ from workers.candidates.generation import Parent, Settings, blocks
 from workers.candidates.guard import Ended, Guarded
 from workers.candidates.parents import Described, describe
 from workers.fused import Judge
-from workers.known import KnownCrystals, imported_families, known_compositions
+from workers.known import KnownCrystals, imported_families
+from workers.known_compositions import Known
 
 BATCH = 512
 PARENT_SECONDS = 30.0
@@ -81,6 +82,7 @@ def generate_candidates(
     while not run.is_full and (batch := list(islice(stream, BATCH))):
         run.write(batch)
         progress(sum(run.counts.parents.values()))
+    run.leave()
     run.close()
     return Generated(run.new, run.known, run.counts, round_id)
 
@@ -89,7 +91,7 @@ def _stream(
     session: Session, parents: Sequence[int], family: Sequence[str], settings: Settings, counts: Counts
 ) -> Iterator[Proposal]:
     """What passed the rules that need no registry: the best of each parent, or the likeliest over all of them."""
-    known = known_compositions(session) if settings.novel_compositions else None
+    known = Known().add_registry(session, imported=True).compositions() if settings.novel_compositions else None
     session.commit()
     found = _parents(session, parents)
     if settings.likeliest is not None:
@@ -117,7 +119,7 @@ class _Run:
 
     def __init__(self, session: Session, round_id: int, judge: Judge | None, limit: int | None) -> None:
         self.counts = Counts()
-        self.new = self.known = 0
+        self.new = self.known = self._taken = 0
         self._session, self._round_id, self._judge, self._limit = session, round_id, judge, limit
         self._crystals = KnownCrystals()
         self._counted = Counts()
@@ -128,6 +130,7 @@ class _Run:
 
     def write(self, batch: Sequence[Proposal]) -> None:
         """Score, look up and store a batch, and commit it."""
+        self._taken += len(batch)
         scored = self._scored(batch)
         self._crystals.read(self._session, (one.identity.formula for one in scored))
         self._session.commit()
@@ -135,6 +138,10 @@ class _Run:
         self._store(ways)
         queue.ring(self._session)
         self.close()
+
+    def leave(self) -> None:
+        """Count what has passed the rules and is looked at no more."""
+        self.counts.reject("limit", self.counts.kept.total() - self._taken)
 
     def close(self) -> None:
         """Commit, with what was counted since the last time."""
@@ -152,16 +159,20 @@ class _Run:
         """With the public id of the crystal that stands for it and the rule that says so, none where it is new."""
         twin = self._crystals.find(one.identity)
         if twin is not None:
-            self.known += 1
-            self.counts.reject("already known")
+            self._found_known()
             return one, *twin
         if self.is_full:
             self.counts.reject("limit")
             return None
+        one.identity.prepare()
         name = public_id(one.candidate.crystal)
         self._crystals.add(name, one.identity)
         self.new += 1
         return one, name, None
+
+    def _found_known(self) -> None:
+        self.known += 1
+        self.counts.reject("already known")
 
     def _store(self, ways: Sequence[tuple[Scored, str, str | None]]) -> None:
         """What is new; and for every candidate its lineage, to the crystal that stands for it."""
@@ -169,9 +180,7 @@ class _Run:
         sources = derived_source_ids(session, (one.candidate.parent for one, _, _ in ways))
         fresh = {name: one for one, name, rule in ways if rule is None}
         flags = _flags(session, fresh)
-        for found in flags.values():
-            self.counts.flag(found)
-        store(
+        stored = store(
             session,
             [
                 NewStructure(
@@ -180,6 +189,12 @@ class _Run:
                 for name, one in fresh.items()
             ],
         )
+        for place in stored:
+            if place.new:
+                self.counts.flag(flags[place.public_id])
+            else:  # another run was quicker
+                self._found_known()
+                self.new -= 1
         ids = structure_ids(session, {name for _, name, _ in ways})
         _store_predictions(session, {ids[name]: one.prediction for name, one in fresh.items() if one.prediction})
         _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.duplicates import DuplicateIndex, Identity, Rule
 from registry.ingest import crystal_of
 from registry.models import Composition, Duplicate, Structure
 from registry.states import Origin
-from workers.candidates.novelty import KnownCompositions
 
 MATCHER_WITHIN = 0.05  # fingerprint distance: the exact matcher is asked about near neighbours only
 REMEMBERED = 1 << 15
@@ -35,52 +34,54 @@ Kind = tuple[str, str]
 """Reduced formula and label of a family of order and disorder."""
 
 
+@dataclass(eq=False)
+class _OfFormula:
+    """newest: the highest id that was read.  names: public ids, of what was added here too."""
+
+    index: DuplicateIndex[str] = field(default_factory=lambda: DuplicateIndex(matcher_within=MATCHER_WITHIN))
+    newest: int = 0
+    names: set[str] = field(default_factory=set)
+
+
 class KnownCrystals:
     """Every crystal that was imported or proposed, first of its kind, by formula; read when a formula comes up."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
-        self._indexes: OrderedDict[str, DuplicateIndex[str]] = OrderedDict()
+        self._known: OrderedDict[str, _OfFormula] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(map(len, self._indexes.values()))
+        return sum(len(one.index) for one in self._known.values())
 
     def read(self, session: Session, formulas: Iterable[str]) -> None:
-        """Have those of these formulas at hand, and forget others where they become too many."""
+        """Have those of these formulas at hand, also what others have stored since, and forget other formulas where
+        they become too many."""
         wanted = list(dict.fromkeys(formulas))
-        missing = [formula for formula in wanted if formula not in self._indexes]
         for formula in wanted:
-            self._indexes.setdefault(formula, DuplicateIndex(matcher_within=MATCHER_WITHIN))
-            self._indexes.move_to_end(formula)
-        for row, formula in _stored(session, missing):
-            self._indexes[formula].add(row.public_id, crystal_of(row))
+            self._known.setdefault(formula, _OfFormula())
+            self._known.move_to_end(formula)
+        for row, formula in _stored(session, {formula: self._known[formula].newest for formula in wanted}):
+            known = self._known[formula]
+            known.newest = row.id
+            if row.public_id not in known.names:
+                known.names.add(row.public_id)
+                known.index.add(row.public_id, crystal_of(row))
         self._forget(len(wanted))
 
     def find(self, identity: Identity) -> tuple[str, Rule] | None:
         """Public id of the crystal that this one equals, and the rule that says so; its formula was read before."""
-        return self._indexes[identity.formula].find_identity(identity)
+        return self._known[identity.formula].index.find_identity(identity)
 
     def add(self, public_id: str, identity: Identity) -> None:
-        self._indexes[identity.formula].add_identity(public_id, identity)
+        known = self._known[identity.formula]
+        known.names.add(public_id)
+        known.index.add_identity(public_id, identity)
 
     def _forget(self, needed: int) -> None:
         total = len(self)
-        while total > self._remembered and len(self._indexes) > needed:
-            _, dropped = self._indexes.popitem(last=False)
-            total -= len(dropped)
-
-
-def known_compositions(session: Session) -> KnownCompositions:
-    """The compositions of all imported crystals."""
-    imported = sa.select(Structure).where(
-        Structure.composition_id == Composition.id, Structure.origin == Origin.IMPORTED
-    )
-    query = sa.select(Composition.elements, Composition.amounts).where(imported.exists())
-    rows = session.execute(query.execution_options(yield_per=AT_ONCE)).tuples()
-    return KnownCompositions.of(
-        {ATOMIC_NUMBERS[element]: count for element, count in zip(elements, amounts, strict=True)}
-        for elements, amounts in rows
-    )
+        while total > self._remembered and len(self._known) > needed:
+            _, dropped = self._known.popitem(last=False)
+            total -= len(dropped.index)
 
 
 def imported_families(session: Session, kinds: Collection[Kind]) -> set[Kind]:
@@ -91,14 +92,18 @@ def imported_families(session: Session, kinds: Collection[Kind]) -> set[Kind]:
     return {(row.formula, row.label) for row in rows} & set(kinds)
 
 
-def _stored(session: Session, formulas: list[str]) -> Iterable[tuple[Structure, str]]:
-    if not formulas:
+def _stored(session: Session, newest: Mapping[str, int]) -> Iterable[tuple[Structure, str]]:
+    """Crystals of the formulas, by ascending ids, those above the one that is named for each."""
+    if not newest:
         return ()
+    columns = sa.column("formula", sa.Text), sa.column("newest", sa.BigInteger)
+    read = sa.values(*columns, name="read").data(list(newest.items()))
     doubled = sa.select(Duplicate).where(Duplicate.structure_id == Structure.id)
     query = (
         sa.select(Structure, Composition.reduced_formula)
         .join(Composition, Composition.id == Structure.composition_id)
-        .where(Composition.reduced_formula.in_(formulas), Structure.origin != Origin.RELAXED, ~doubled.exists())
+        .join(read, read.c.formula == Composition.reduced_formula)
+        .where(Structure.id > read.c.newest, Structure.origin != Origin.RELAXED, ~doubled.exists())
         .order_by(Structure.id)
     )
     return session.execute(query.execution_options(yield_per=AT_ONCE)).tuples()

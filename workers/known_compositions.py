@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from registry.errors import BadRecord, FilterError, SettingsError
 from registry.identity.composition import ATOMIC_NUMBERS
-from registry.models import Composition
+from registry.models import Composition, Structure
 from registry.query.values import formula_amounts
+from registry.states import Origin
 from workers.candidates.novelty import Keys, KnownCompositions, amounts_keys
 
 AT_ONCE = 20_000
@@ -28,10 +29,16 @@ class Known:
     parts: list[Keys] = field(default_factory=list)
     refused: list[BadRecord] = field(default_factory=list)
 
-    def add_registry(self, session: Session) -> Self:
-        """Every composition of the registry: imported, proposed or asked for. One query, streamed."""
-        query = sa.select(Composition.elements, Composition.amounts).execution_options(yield_per=AT_ONCE)
-        rows = session.execute(query).tuples()
+    def add_registry(self, session: Session, *, imported: bool = False) -> Self:
+        """Every composition of the registry: imported, proposed or asked for; or those of imported crystals alone.
+
+        One query, streamed.
+        """
+        query = sa.select(Composition.elements, Composition.amounts)
+        if imported:
+            of_it = Structure.composition_id == Composition.id, Structure.origin == Origin.IMPORTED
+            query = query.where(sa.select(Structure).where(*of_it).exists())
+        rows = session.execute(query.execution_options(yield_per=AT_ONCE)).tuples()
         return self._add(dict(zip(elements, amounts, strict=True)) for elements, amounts in rows)
 
     def add_file(self, path: Path) -> Self:

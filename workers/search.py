@@ -64,7 +64,7 @@ def _made(job: Job, beat: Callable[[], None]) -> Done:
     for found in search.structures(job.structures, job.seed, tally):
         beat()
         identity = Identity(found.crystal)
-        _ = identity.prototype  # found here, and not in the transaction
+        identity.prepare()
         made.append((found, identity))
     if not made:
         raise LodeError(f"{search.formula}: no structure came of {tally.tried} cells")

@@ -119,7 +119,13 @@ def _options(session: Session, model: Model, level_id: int, family: Sequence[str
     bound = {"model": model.id, "stage": stage.value, "level": level_id, "family": list(family)}
     rows = session.execute(query, bound)
     return [
-        Option(row.structure_id, row.formula, _amounts(row.elements, row.amounts), row.energy, row.probability or 1.0)
+        Option(
+            row.structure_id,
+            row.formula,
+            _amounts(row.elements, row.amounts),
+            row.energy,
+            1.0 if row.probability is None else row.probability,
+        )
         for row in rows
     ]
 

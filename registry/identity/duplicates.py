@@ -86,6 +86,10 @@ class Identity:
 
         return reduced_cell(self.crystal)
 
+    def prepare(self) -> None:
+        """Find what storing asks for: milliseconds a crystal, which no open transaction should wait for."""
+        _ = self.prototype, self.families
+
     def forget_structure(self) -> None:
         """Let go of `reduced`, which holds ten times as much memory as the rest."""
         self.__dict__.pop("reduced", None)

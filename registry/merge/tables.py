@@ -162,14 +162,22 @@ TABLES = (
         {"composition_id": "composition", "level_id": "level", "round_id": "round"},
         refresh="UPDATE {table} AS ours"
         " SET structures = it.structures, counts = it.counts, finished_at = it.finished_at FROM it WHERE {same}"
-        " AND ours.finished_at IS NULL AND ours.structures <= it.structures AND ours.settings = it.settings",
+        " AND ours.settings = it.settings AND (ours.structures < it.structures"
+        " OR ours.structures = it.structures AND ours.finished_at IS NULL)",
     ),
     MergedTable(
         "selection",
         _equal("structure_id", "level_id", "purpose"),
         {**_STRUCTURE, "round_id": "round", "search_id": "search", "level_id": "level", "model_id": "model"},
     ),
-    MergedTable("funnel", _equal("round_id", "stage", "rule"), {"round_id": "round"}, key="round_id"),
+    MergedTable(
+        "funnel",
+        _equal("round_id", "stage", "rule"),
+        {"round_id": "round"},
+        refresh="UPDATE {table} AS ours SET candidates = it.candidates FROM it"
+        " WHERE {same} AND ours.candidates < it.candidates",
+        key="round_id",
+    ),
     MergedTable("validation", _equal("round_id", "name", "created_at"), {"round_id": "round"}),
     MergedTable(
         "lineage",

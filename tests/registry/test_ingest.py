@@ -11,18 +11,21 @@ from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.errors import LodeError
+from registry.families import put_into_families
 from registry.identity.duplicates import Identity
 from registry.identity.public_id import public_id
 from registry.ingest import NewStructure, Stored, crystal_of, crystals, source_id, store
 from registry.models import Composition, ExternalId, Family, FamilyMember, Prototype, Source, Structure
 from registry.states import Origin
 from registry.terms import OWN, SourceTerms
+from tests import factories as make
 
 SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CSCL = Crystal(np.eye(3) * 4.1, [55, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
 DOUBLE = Crystal(  # CSCL in a cell of two
     np.diag([4.1, 4.1, 8.2]), [55, 55, 17, 17], [[0, 0, 0], [0, 0, 0.5], [0.5, 0.5, 0.25], [0.5, 0.5, 0.75]]
 )
+LAYERED = Crystal(np.diag([2.8, 2.8, 3.9]), [29, 79], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
 def put(session: Session, *chosen: Crystal, **columns: object) -> list[Stored]:
@@ -129,16 +132,22 @@ def test_nothing_in_nothing_out(session: Session):
     assert store(session, []) == []
 
 
+def test_a_search_of_any_size_goes_into_families(session: Session):
+    """More structures than a statement has parameters."""
+    row = make.structure(session, "CuAu", arrays=LAYERED)
+    put_into_families(session, dict.fromkeys(range(row.id, row.id + 70_000), Identity(LAYERED)))
+    assert session.scalars(select(FamilyMember.structure_id)).all() == [row.id]
+
+
 def test_orderings_of_one_alloy_are_one_family(session: Session):
     """L1_0 and L1_1 CuAu on the face-centred cubic lattice; rock salt mixes nothing."""
-    layered = Crystal(np.diag([2.8, 2.8, 3.9]), [29, 79], [[0, 0, 0], [0.5, 0.5, 0.5]])
     fcc = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 1.95
     rhombohedral = Crystal(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]]) @ fcc, [29, 79], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    one, other, _salt = put(session, layered, rhombohedral, SALT)
+    one, other, _salt = put(session, LAYERED, rhombohedral, SALT)
     families = {row.structure_id: row.family_id for row in session.scalars(select(FamilyMember))}
     assert families.keys() == {one.id, other.id}
     assert families[one.id] == families[other.id]
     family = session.scalars(select(Family)).one()
     assert (family.mixed, family.spacegroup_number) == (["Au", "Cu"], 225)
-    put(session, layered, rhombohedral)
+    put(session, LAYERED, rhombohedral)
     assert len(session.scalars(select(FamilyMember)).all()) == 2

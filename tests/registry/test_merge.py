@@ -386,6 +386,34 @@ def test_a_round_that_ended_since_is_ended_here(registries: tuple[Registry, Regi
     assert group.values("SELECT finished_at FROM round") == laptop.values("SELECT finished_at FROM round") != [None]
 
 
+def test_what_a_round_has_counted_since_is_counted_here(registries: tuple[Registry, Registry]):
+    """A run commits its counts batch by batch."""
+    group, laptop = registries
+    fill(laptop)
+    take(group, laptop)
+    with laptop.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE funnel SET candidates = candidates + 100"))
+    take(group, laptop)
+    assert group.values("SELECT candidates FROM funnel") == laptop.values("SELECT candidates FROM funnel") == [104]
+
+
+def test_a_search_that_was_extended_there_is_extended_here(registries: tuple[Registry, Registry]):
+    """Else more structures would be stored than are wanted."""
+    group, laptop = registries
+    for registry, wanted in ((group, 50), (laptop, 100)):
+        with Session(registry.engine) as session, session.begin():
+            asked = make.search(session, "LiF", make.level(session), structures=wanted)
+            asked.finished_at = asked.created_at
+    take(group, laptop)
+    assert group.values("SELECT structures FROM search") == [100]
+    with laptop.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE search SET structures = 200, finished_at = NULL"))
+    take(group, laptop)
+    assert group.values("SELECT structures || ' ' || (finished_at IS NULL) FROM search") == ["200 true"]
+    take(laptop, group)
+    assert laptop.values("SELECT structures || ' ' || (finished_at IS NULL) FROM search") == ["200 true"]
+
+
 # What is refused.
 
 

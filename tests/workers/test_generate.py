@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
+from registry.identity.families import Family, families_of
+from registry.identity.public_id import public_id
 from registry.ingest import NewStructure, crystal_of, source_id, store
-from registry.models import Composition, FamilyMember, Funnel, Lineage, Source, Structure
+from registry.models import Composition, FamilyMember, Funnel, Lineage, Round, Source, Structure
 from registry.states import Operation, Origin
 from registry.terms import OWN
 from tests import factories as make
 from tests.registry.identity.test_families import layered_rock_salt, tetragonal_rock_salt
+from workers.campaign import CampaignSettings, _open_round
 from workers.candidates.generation import Settings
 from workers.candidates.guard import Guarded
 from workers.candidates.parents import Described, describe
@@ -192,6 +196,14 @@ def test_a_limit_ends_the_run_with_exactly_so_many(session: Session, parents: li
     assert found.counts.rejected["limit"] > 0
 
 
+def test_everything_kept_is_accounted_for_where_a_limit_ends_the_run(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.generate.BATCH", 2)
+    found = generate_candidates(session, parents, ("Na", "K", "Cl", "Br"), SETTINGS, turn, limit=1)
+    assert found.counts.kept.total() == found.new + found.known + found.counts.rejected["limit"]
+
+
 def hang_over_sodium(crystal: Crystal, settings: Settings) -> Described | str:
     while 11 in crystal.amounts:
         time.process_time()
@@ -217,6 +229,31 @@ def test_what_is_remembered_of_known_crystals_is_bounded(session: Session, paren
         assert len(crystals) == 1
 
 
+def test_what_others_store_is_seen_and_what_was_added_here_is_held_once(session: Session, parents: list[int]):
+    """As where several machines share the parents."""
+    crystals = KnownCrystals()
+    ours, theirs = (Identity(Crystal(FCC * 3, [cation, 35], [[0, 0, 0], [0.5, 0.5, 0.5]])) for cation in (11, 19))
+    crystals.read(session, ["NaBr", "KBr"])
+    crystals.add(public_id(ours.crystal), ours)
+    store(session, [NewStructure(one, Origin.GENERATED, source_id(session, OWN)) for one in (ours, theirs)])
+    assert crystals.find(theirs) is None
+    for _ in range(2):
+        crystals.read(session, ["NaBr", "KBr"])
+        assert crystals.find(theirs) == (public_id(theirs.crystal), "label+fingerprint")
+        assert len(crystals) == 2
+
+
+def test_what_another_run_stored_in_the_same_moment_is_not_new(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither has seen what the other stored."""
+    monkeypatch.setattr("workers.known._stored", lambda _session, _newest: ())
+    first, second = run(session, parents, turn), run(session, parents, turn)
+    assert first.new == len(formulas(session))
+    assert (second.new, second.known) == (0, first.new + first.known)
+    assert second.counts.rejected["already known"] == second.known
+
+
 def test_partial_substitution_keeps_the_family(session: Session, parents: list[int], turn: int):
     run(session, parents, turn, settings=Settings())
     elements = {one for row in session.scalars(select(Composition.elements)) for one in row}
@@ -240,3 +277,34 @@ def test_each_batch_is_committed_before_the_next_is_made(engine: Engine, monkeyp
         found = generate_candidates(session, known, ("Na", "K", "Cl", "Br"), SETTINGS, turn, look)
     assert len(seen) > 1
     assert seen[-1] == found.new
+
+
+def test_no_transaction_waits_while_families_are_found(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """Ten milliseconds a crystal: the server ends a transaction that thinks for a minute."""
+    with Session(engine) as session:
+        known = [salt(session, 11, 17, 5.6)]
+        turn = make.campaign_round(session, make.campaign(session, make.level(session))).id
+        session.commit()
+        open_then: list[bool] = []
+
+        def looked(crystal: Crystal) -> list[Family]:
+            open_then.append(session.in_transaction())
+            return families_of(crystal)
+
+        monkeypatch.setattr("registry.identity.duplicates.families_of", looked)
+        found = generate_candidates(session, known, ("Na", "K", "Cl", "Br"), SETTINGS, turn)
+    assert open_then == [False] * found.new
+    assert open_then
+
+
+def test_rounds_that_are_opened_at_once_get_numbers_of_their_own(engine: Engine):
+    """As by machines that share the parents of one campaign."""
+    with Session(engine) as session, session.begin():
+        level = make.level(session).id
+    settings = CampaignSettings("shared", ("Na", "Cl"))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: _open_round(engine, level, settings), range(12)))
+    with Session(engine) as session:
+        rows = session.execute(select(Round.id, Round.number)).tuples().all()
+    assert sorted(number for _, number in rows) == list(range(1, 13))
+    assert sorted(found) == sorted(key for key, _ in rows)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
 from registry.errors import LevelMismatch, NotFound
-from registry.models import Level, Model, Round, Selection
+from registry.models import Level, Model, Round, Selection, Structure
 from registry.states import Purpose, Stage
 from tests import factories as make
 from tests.registry.identity.test_invariance import caesium_chloride, rock_salt, supercell, zinc_blende
@@ -65,6 +65,15 @@ def test_labels_are_picked_by_predicted_decomposition_energy(session: Session, l
     assert [row.rank for row in rows] == [1, 2]
     assert [row.predicted_decomposition_energy for row in rows] == pytest.approx([-1.0, -0.5])
     assert {row.model_id for row in rows} == {model.id}
+
+
+def test_the_least_probable_of_all_come_last(session: Session, level: Level, model: Model, turn: Round):
+    known = make.structure(session, "KCl")
+    never, unlikely = candidate(session, model, "NaCl", -1.0), candidate(session, model, "KCl", -0.9)
+    for child, probability in ((never, 0.0), (unlikely, 0.01)):
+        make.lineage(session, session.get_one(Structure, child), known).probability = probability
+    select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
+    assert [row.structure_id for row in picked(session, Purpose.LABEL)] == [unlikely, never]
 
 
 def test_other_families_are_left_to_other_campaigns(session: Session, level: Level, model: Model, turn: Round):

@@ -52,7 +52,8 @@ class Groupings:
 
     sites: (m,) int64, all sites of the ion.  points: (m,) int64, which bit of a mask stands for each site: one of its
     own, or one for its whole orbit.  masks: (k,) uint64.  sizes: (k,) int64, number of sites in each.
-    left_out: how many classes lie beyond the bounds (up to 1e60), and `bound` says beyond which one.
+    left_out: how many classes lie beyond the bounds (up to 1e60), and `bound` says beyond which one; of partitions the
+    part and the rest are counted apart.
     """
 
     sites: Ints

@@ -42,6 +42,9 @@ class Guarded(Generic[Result]):
             result: Result = pipe.recv()
         except (EOFError, OSError) as error:
             raise Ended(self._why()) from error
+        except BaseException:  # Ctrl-C: its answer, still to come, would be taken for the next call's
+            self.close()
+            raise
         return result
 
     def close(self) -> None:

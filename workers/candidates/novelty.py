@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Self
 
 import numpy as np
@@ -45,8 +46,9 @@ class KnownCompositions:
 
 def composition_key(amounts: Mapping[int, int]) -> int:
     """The key of one composition."""
-    numbers = np.repeat(np.array(list(amounts), dtype=np.int16), list(amounts.values()))
-    return int(composition_keys(numbers[None, :])[0])
+    divisor = gcd(*amounts.values())
+    reduced = [count // divisor for count in amounts.values()]
+    return int(amounts_keys(np.array([list(amounts)]), np.array([reduced]))[0])
 
 
 def composition_keys(numbers: Species) -> Keys:

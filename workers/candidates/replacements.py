@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.compiled import entry_point, inner
+from registry.compiled import entry_point
 from workers.candidates.oxidation import Ion
 from workers.candidates.structure_types import CODES, StructureType, codes_of_numbers, numbers_of_codes
 from workers.candidates.table import SubstitutionTable, substitution_table
@@ -101,24 +101,21 @@ def _shares(weights: Floats) -> Floats:
     return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0), dtype=np.float64)
 
 
-@entry_point
 def _count(members: Ints, kind: Ints, counts: Floats) -> None:
-    """Add each member's partners to counts[kind, its element, theirs]."""
-    partners = np.empty(len(members), np.int64)
-    for row in range(len(members)):
-        for place in range(members.shape[1]):
-            found = 0
-            for other in range(len(members)):
-                if other != row and _differ_there_only(members[row], members[other], place):
-                    partners[found] = members[other, place]
-                    found += 1
-            for i in range(found):
-                counts[kind[row], members[row, place], partners[i]] += 1 / found
+    """Add each member's partners to counts[kind, its element, theirs]; work grows with their number."""
+    weights = CODES ** np.arange(members.shape[1], dtype=np.int64)
+    words = members @ weights
+    for place, weight in enumerate(weights.tolist()):
+        _, group, sizes = np.unique(words - weight * members[:, place], return_inverse=True, return_counts=True)
+        ends = np.cumsum(sizes)
+        _count_at(members[:, place], kind, np.argsort(group, kind="stable"), (ends - sizes)[group], ends[group], counts)
 
 
-@inner
-def _differ_there_only(one: Ints, other: Ints, place: int) -> bool:
-    alike = True
-    for i in range(len(one)):
-        alike = alike and (i == place or one[i] == other[i])
-    return alike
+@entry_point
+def _count_at(elements: Ints, kind: Ints, order: Ints, firsts: Ints, ends: Ints, counts: Floats) -> None:
+    """At one place: order[first:end] are the members that hold the same elements at all others, itself among them."""
+    for row in range(len(elements)):
+        partners = ends[row] - firsts[row] - 1
+        for i in range(firsts[row], ends[row]):
+            if order[i] != row:
+                counts[kind[row], elements[row], elements[order[i]]] += 1 / partners

@@ -170,6 +170,11 @@ def _typed(crystal: Crystal, funnel: Funnel) -> tuple[Prototype, Crystal] | None
     except BadRecord:
         funnel.parent("no_space_group")
         return None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as fault:  # noqa: BLE001  (a panic of moyopy's Rust is no Exception)
+        funnel.parent(f"failed: {type(fault).__name__}")
+        return None
     funnel.parent("used")
     return found
 

@@ -1,5 +1,6 @@
 """Calls that hang or crash, in real processes."""
 
+import contextlib
 import os
 import signal
 import time
@@ -34,3 +35,17 @@ def test_what_hangs_or_crashes_ends_and_the_next_call_is_answered(guarded: Guard
     with pytest.raises(Ended, match=r"crashed \(-11\)"):
         guarded("crash")
     assert guarded("three") == "three done"
+
+
+def interrupted(what: str) -> str:
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(0.2)
+    return f"{what} done"
+
+
+def test_the_answer_of_an_interrupted_call_is_not_the_next_ones() -> None:
+    with contextlib.closing(Guarded(interrupted, seconds=5.0)) as guard:
+        with pytest.raises(KeyboardInterrupt):
+            guard("one")
+        guard.function = asked
+        assert guard("two") == "two done"

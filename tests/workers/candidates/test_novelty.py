@@ -32,3 +32,7 @@ def test_known_compositions_know_their_own() -> None:
     keys = np.array([composition_key(each) for each in ({3: 4, 8: 2}, {11: 1, 17: 1}, {3: 1, 8: 1})], dtype=np.uint64)
     assert known.hold(keys).tolist() == [True, True, False]
     assert not KnownCompositions.of([]).hold(keys).any()
+
+
+def test_amounts_of_any_size_have_a_key_at_once() -> None:
+    assert composition_key({1: 2 * 10**12, 8: 10**12}) == composition_key({1: 2, 8: 1})

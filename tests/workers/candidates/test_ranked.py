@@ -66,8 +66,9 @@ def test_what_cannot_be_used_is_counted() -> None:
     funnel = Funnel()
     flat = Crystal(np.eye(3) * 0.01, np.array([11], np.int16), np.zeros((1, 3)))
     many = Crystal(np.eye(3) * 9, np.arange(3, 11, dtype=np.int16), np.random.default_rng(0).random((8, 3)))
-    types = structure_types([flat, many, PARENTS[0]], funnel=funnel)
-    assert funnel.parents == {"no_space_group": 1, "too_many_elements": 1, "used": 1}
+    unheard_of = Crystal(np.eye(3) * 4, np.array([119, 17], np.int16), np.array([[0] * 3, [0.5] * 3]))
+    types = structure_types([flat, many, unheard_of, PARENTS[0]], funnel=funnel)
+    assert funnel.parents == {"no_space_group": 1, "too_many_elements": 1, "failed: IndexError": 1, "used": 1}
     assert len(types) == 1
 
 
