@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -169,9 +169,7 @@ class _Run:
         sources = derived_source_ids(session, (one.candidate.parent for one, _, _ in ways))
         fresh = {name: one for one, name, rule in ways if rule is None}
         flags = _flags(session, fresh)
-        for found in flags.values():
-            self.counts.flag(found)
-        store(
+        stored = store(
             session,
             [
                 NewStructure(
@@ -180,9 +178,19 @@ class _Run:
                 for name, one in fresh.items()
             ],
         )
+        self._count_stored({place.public_id for place in stored if place.new}, flags)
         ids = structure_ids(session, {name for _, name, _ in ways})
         _store_predictions(session, {ids[name]: one.prediction for name, one in fresh.items() if one.prediction})
         _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)
+
+    def _count_stored(self, stored: Collection[str], flags: Mapping[str, list[str]]) -> None:
+        """Another run may have stored some of the same since they were looked up: they are known then."""
+        for name, found in flags.items():
+            if name in stored:
+                self.counts.flag(found)
+        if lost := len(flags.keys() - stored):
+            self.new, self.known = self.new - lost, self.known + lost
+            self.counts.reject("already known", lost)
 
 
 def _scored(proposal: Proposal, prediction: dict[str, Any] | None) -> Scored:
