@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.cli.given import refuse_given
+from api.cli.numbers import FiniteRange
 from api.cli.output import Advance, as_json, progress
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from workers.candidates.compositions.states import StateTable
     from workers.known_compositions import Known
 
-SHARE = click.FloatRange(0, 1)
+SHARE = FiniteRange(0, 1)
 MOST_LOOKED_AT = 10_000_000_000
+OF_AN_ENUMERATION = frozenset(
+    ("require", "min_elements", "max_elements", "max_amount", "max_atoms", "novel", "known", "limit", "count")
+)
 ENDS = {"complete": "", "limit": "; stopped at the limit", "interrupted": "; interrupted"}
 SHOWN = 10
 """Of the lines that hold no formula."""
@@ -121,6 +126,7 @@ def compositions(
     if bool(formulas) == bool(elements):
         raise click.UsageError("name either --elements or formulas")
     if formulas:
+        refuse_given(OF_AN_ENUMERATION, "the formulas are named")
         _tell(formulas, rules, asked, as_json)
         return
     bounds = Bounds(min_elements, max_elements, max_amount, max_atoms)

@@ -155,6 +155,15 @@ def test_neither_elements_nor_formulas_is_a_wrong_call():
     assert compositions("NaCl", "--elements", "Na").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("NaCl", "--novel"), ("NaCl", "--limit", "3"), ("NaCl", "--count"), ("--elements", "Na,Cl", "--rare", "nan")],
+    ids=" ".join,
+)
+def test_what_would_do_nothing_is_a_wrong_call(arguments: tuple[str, ...]):
+    assert compositions(*arguments).exit_code == 2
+
+
 def test_an_interrupt_tells_how_far_it_came(tmp_path: Path):
     with started(tmp_path) as lode:
         lode.send_signal(signal.SIGINT)
