@@ -126,7 +126,7 @@ def test_names_that_no_campaign_can_have(lode: Any, name: str):
 
 
 def test_a_lineage_tells_what_the_likeliest_replaced(lode: Any, registry: str):
-    read(lode("generate", "--family", "Li,Br,Na,Cl", "--likeliest", "40", "--campaign", "ranked", "--json"))
+    read(lode("generate", "--family", "Na,Cl,Mg,O", "--likeliest", "40", "--campaign", "ranked", "--json"))
     engine = engine_for(registry)
     with engine.connect() as connection:
         query = (
