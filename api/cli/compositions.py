@@ -172,12 +172,14 @@ def _asked(
 
 
 def _given_states(given: Sequence[str], symbols: Sequence[str]) -> dict[str, list[int]]:
-    """From Fe=2,3. Raise SettingsError for other words, or an element that isn't asked for."""
+    """From Fe=2,3. Raise SettingsError for other words, an element given twice, or one that isn't asked for."""
     from registry.errors import SettingsError
 
-    found = {}
+    found: dict[str, list[int]] = {}
     for word in given:
         symbol, _, charges = word.partition("=")
+        if symbol in found:
+            raise SettingsError(f"--states {word}: {symbol} has states already: write Fe=2,3 for both")
         try:
             found[symbol] = [int(charge) for charge in charges.split(",")]
         except ValueError:
@@ -313,7 +315,9 @@ def _stateless(table: StateTable) -> str:
 def _tell(formulas: Sequence[str], rules: Rules, states: StatesAsked, as_json: bool) -> None:
     """How each formula balances, in the order given."""
     from registry.errors import LodeError
+    from registry.identity.composition import ATOMIC_NUMBERS
 
+    _given_states(states.given, tuple(ATOMIC_NUMBERS))  # refused once, not for each formula
     failed = False
     for formula in formulas:
         try:
