@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.errors import LodeError, NotFound
+from registry.errors import LodeError, NotFound, SettingsError
 from registry.models import Campaign, Level, Round, Structure
 from registry.query.materials import ask
 from registry.query.sql import matching
@@ -27,6 +27,7 @@ from workers.generate import Generated, generate_candidates
 from workers.ranking import Rules
 from workers.select import promoted_model, select_labels, select_references, select_refine
 
+LONGEST_NAME = 200
 Report = Callable[[str, int, int], None]
 """What is being done, how much of it is done, of how much."""
 
@@ -119,7 +120,9 @@ def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: R
 
 
 def _check(engine: Engine, level_id: int, settings: CampaignSettings) -> None:
-    """Whether it can work at all, before a round is opened. Raises FilterError, NotFound."""
+    """Whether it can work at all, before a round is opened. Raises FilterError, NotFound, SettingsError."""
+    if not (settings.name.strip() and settings.name.isprintable() and len(settings.name) <= LONGEST_NAME):
+        raise SettingsError(f"a campaign's name is 1 to {LONGEST_NAME} printable characters")
     with Session(engine) as session:
         if settings.fused:
             promoted_model(session, level_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -16,7 +16,7 @@ from registry import queue
 from registry.crystal import Crystal
 from registry.identity.duplicates import Identity
 from registry.identity.public_id import public_id
-from registry.ingest import NewStructure, crystal_of, derived_source_ids, store, structure_ids
+from registry.ingest import NewStructure, Stored, crystal_of, derived_source_ids, store, structure_ids
 from registry.models import Funnel, Lineage, Prediction, Structure
 from registry.states import Origin
 from workers.candidates import ranked
@@ -189,15 +189,19 @@ class _Run:
                 for name, one in fresh.items()
             ],
         )
-        for place in stored:
-            if place.new:
-                self.counts.flag(flags[place.public_id])
-            else:  # another run was quicker
-                self._found_known()
-                self.new -= 1
+        self._count_stored(stored, flags)
         ids = structure_ids(session, {name for _, name, _ in ways})
         _store_predictions(session, {ids[name]: one.prediction for name, one in fresh.items() if one.prediction})
         _store_lineage(session, [(one.candidate, ids[name], rule) for one, name, rule in ways], self._round_id)
+
+    def _count_stored(self, stored: Iterable[Stored], flags: Mapping[str, list[str]]) -> None:
+        """Another run may have stored some of the same since they were looked up: they are known then."""
+        for place in stored:
+            if place.new:
+                self.counts.flag(flags[place.public_id])
+            else:
+                self._found_known()
+                self.new -= 1
 
 
 def _scored(proposal: Proposal, prediction: dict[str, Any] | None) -> Scored:

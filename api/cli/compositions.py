@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.cli.given import refuse_given
+from api.cli.numbers import FiniteRange
 from api.cli.output import Advance, as_json, progress
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from workers.candidates.compositions.states import StateTable
     from workers.known_compositions import Known
 
-SHARE = click.FloatRange(0, 1)
+SHARE = FiniteRange(0, 1)
 MOST_LOOKED_AT = 10_000_000_000
+OF_AN_ENUMERATION = frozenset(
+    ("require", "min_elements", "max_elements", "max_amount", "max_atoms", "novel", "known", "limit", "count")
+)
 ENDS = {"complete": "", "limit": "; stopped at the limit", "interrupted": "; interrupted"}
 SHOWN = 10
 """Of the lines that hold no formula."""
@@ -121,6 +126,7 @@ def compositions(
     if bool(formulas) == bool(elements):
         raise click.UsageError("name either --elements or formulas")
     if formulas:
+        refuse_given(OF_AN_ENUMERATION, "the formulas are named")
         _tell(formulas, rules, asked, as_json)
         return
     bounds = Bounds(min_elements, max_elements, max_amount, max_atoms)
@@ -166,12 +172,14 @@ def _asked(
 
 
 def _given_states(given: Sequence[str], symbols: Sequence[str]) -> dict[str, list[int]]:
-    """From Fe=2,3. Raise SettingsError for other words, or an element that isn't asked for."""
+    """From Fe=2,3. Raise SettingsError for other words, an element given twice, or one that isn't asked for."""
     from registry.errors import SettingsError
 
-    found = {}
+    found: dict[str, list[int]] = {}
     for word in given:
         symbol, _, charges = word.partition("=")
+        if symbol in found:
+            raise SettingsError(f"--states {word}: {symbol} has states already: write Fe=2,3 for both")
         try:
             found[symbol] = [int(charge) for charge in charges.split(",")]
         except ValueError:
@@ -307,7 +315,9 @@ def _stateless(table: StateTable) -> str:
 def _tell(formulas: Sequence[str], rules: Rules, states: StatesAsked, as_json: bool) -> None:
     """How each formula balances, in the order given."""
     from registry.errors import LodeError
+    from registry.identity.composition import ATOMIC_NUMBERS
 
+    _given_states(states.given, tuple(ATOMIC_NUMBERS))  # refused once, not for each formula
     failed = False
     for formula in formulas:
         try:

@@ -8,14 +8,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.database import DEFAULT_LEVEL, open_registry
+from api.cli.given import refuse_given
+from api.cli.numbers import FiniteRange
 from api.cli.output import as_json, print_json, progress
 
 if TYPE_CHECKING:
     from workers.candidates.settings import Settings
     from workers.generate import Generated
 
-PROBABILITY = click.FloatRange(0, 1, min_open=True)
-ELECTRONVOLTS = click.FloatRange(-10, 10)
+PROBABILITY = FiniteRange(0, 1, min_open=True)
+ELECTRONVOLTS = FiniteRange(-10, 10)
+FUSED = frozenset({"within", "margin"})
+"""Parameters that mean something only while scoring."""
+OF_EACH_PARENT = frozenset(
+    (
+        "paper",
+        "odds",
+        "threshold",
+        "partial_threshold",
+        "most_replaced",
+        "max_partial_sites",
+        "max_groupings",
+        "per_parent",
+        "partial_per_parent",
+        "antitypes",
+        "alloys",
+        "simple_anions",
+        "balanced_partial",
+        "part",
+    )
+)
+"""Parameters that the ranking over all parents settles itself."""
 
 
 @click.command()
@@ -92,8 +115,7 @@ def generate(
     from workers.campaign import CampaignSettings, propose
     from workers.fused import Fused
 
-    if asked["likeliest"] and _part(part) != (1, 1):
-        raise click.BadParameter("the likeliest over all parents can't be found in parts", param_hint="--part")
+    _refuse_idle(operations, fused, ranked=asked["likeliest"] is not None)
     settings = CampaignSettings(
         name,
         parse_family(family),
@@ -109,6 +131,16 @@ def generate(
     with progress() as advance:
         found = propose(engine, at, settings, advance)
     _print(found, as_json)
+
+
+def _refuse_idle(operations: tuple[str, ...], fused: bool, ranked: bool) -> None:
+    """Raise UsageError for options that would do nothing beside the others."""
+    if not fused:
+        refuse_given(FUSED, "nothing is scored without --fused")
+    if ranked:
+        refuse_given(OF_EACH_PARENT, "the ranking over all parents (--likeliest) settles it")
+    if ranked and operations and "substitution" not in operations:
+        raise click.UsageError("--likeliest ranks substitutions of all sites too: leave --operation partial out")
 
 
 def _part(text: str) -> tuple[int, int]:

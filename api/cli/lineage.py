@@ -72,6 +72,8 @@ def _words(step: Row) -> str:
 
 def _done(arguments: Row) -> str:
     changes = [f"{one} -> {other}" for one, other in dict(arguments.get("mapping") or {}).items()]
+    changes += [f"{one} -> {other}" for one, other in arguments.get("replaced") or []]  # of the likeliest
+    changes += [f"{word} {arguments[word]}" for word in ("seed", "index") if word in arguments]
     if "replaced_by" in arguments:
         part = f"{len(arguments['sites'])} of {arguments['of']} {arguments['ion']} -> {arguments['replaced_by']}"
         rest = [] if arguments["kept_as"] == arguments["ion"] else [f"the others -> {arguments['kept_as']}"]

@@ -99,15 +99,23 @@ def _give_up(reason: str) -> NoReturn:
 
 
 def _said_by_the_database(error: Exception) -> str | None:
-    """What this account may not do, or why the server ended a command; None for what is a mistake of ours."""
+    """What can't be sent to it, what this account may not do, or why the server ended a command; None for what is a
+    mistake of ours."""
     import psycopg
 
     cause = getattr(error, "orig", error)
+    if isinstance(cause, UnicodeEncodeError) and any(not _is_text(word) for word in sys.argv):
+        return "an argument isn't text in UTF-8"
     said = str(cause).partition("\n")[0]
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         return f"{said}: use an account of the role lode_owner, or of lode_worker for daemons and campaigns"
     gone = isinstance(cause, psycopg.OperationalError)
     return f"PostgreSQL says: {said}; what was stored before stays" if gone else None
+
+
+def _is_text(word: str) -> bool:
+    """Bytes of a command line that aren't UTF-8 stand in sys.argv as surrogates, which nothing can be sent as."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _quiet_libraries() -> None:

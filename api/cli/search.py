@@ -92,7 +92,8 @@ def _ask_all(
 
 def _print_asked(rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, str]]) -> None:
     for bad in refused:
-        click.echo(f"lode: {bad['record']}: {bad['reason']}", err=True)
+        formula = f"{bad['record']}: "  # most reasons begin with it
+        click.echo(f"lode: {formula}{bad['reason'].removeprefix(formula)}", err=True)
     counts = {one: sum(row["outcome"] == one for row in rows) for one in ("added", "extended", "known")}
     click.echo(", ".join(f"{count} {one}" for one, count in counts.items()) + f", {len(refused)} refused")
 
@@ -103,9 +104,12 @@ def _print_asked(rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, str
 def list_(level: str | None, as_json: bool) -> None:
     """How far each search is, and the lowest structure that it has come to."""
     from api.cli.database import questions
+    from registry.hull.level_rows import level_id
     from registry.searches import progress
 
     with questions() as session:
+        if level is not None:
+            level_id(session, level)
         rows = progress(session, level)
     columns = [
         "reduced_formula", "level", "seed", "wanted", "stored", "completed", "failed", "formation_energy_per_atom",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.numbers import FiniteRange
 from api.cli.output import Advance, as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -52,7 +53,13 @@ def worker() -> None:
 @worker.command("run")
 @click.argument("kinds", nargs=-1, required=True, type=click.Choice(KINDS))
 @click.option("--drain", is_flag=True, help="End when nothing of these kinds is left.")
-@click.option("--poll", default=2.0, show_default=True, help="Seconds between looks when there is nothing to do.")
+@click.option(
+    "--poll",
+    default=2.0,
+    show_default=True,
+    type=FiniteRange(0, 3600, min_open=True),
+    help="Seconds between looks when there is nothing to do.",
+)
 @click.option("--verbose", is_flag=True, help="Log every row.")
 def run(kinds: Sequence[str], drain: bool, poll: float, verbose: bool) -> None:
     """Serve these KINDS of work until stopped (SIGTERM or Ctrl-C: what is in hand is finished, the rest given back)."""

@@ -190,6 +190,17 @@ def test_the_likeliest_over_all_parents_are_stored_with_their_lineage(session: S
     assert found.counts.kept == {"ionic_substitution": 2}
 
 
+def test_what_another_run_stores_at_once_is_counted_once(
+    session: Session, parents: list[int], turn: int, monkeypatch: pytest.MonkeyPatch
+):
+    first = run(session, parents[:1], turn)
+    assert first.new > 0
+    monkeypatch.setattr(KnownCrystals, "find", lambda *_: None)  # looked up before the other run's commit
+    second = run(session, parents[:1], turn)
+    assert first.new + second.new == len(formulas(session))
+    assert second.known == second.counts.rejected["already known"] == first.new
+
+
 def test_a_limit_ends_the_run_with_exactly_so_many(session: Session, parents: list[int], turn: int):
     found = generate_candidates(session, parents, ("Na", "K", "Cl", "Br"), SETTINGS, turn, limit=1)
     assert found.new == len(formulas(session)) == 1

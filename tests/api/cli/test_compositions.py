@@ -135,6 +135,9 @@ def test_required_elements():
         (["--elements", "Li,O", "--max-elements", "7"], "within 1 to 6"),
         (["--elements", "all", "--max-elements", "6"], "compositions would be looked at, more than 10,000,000,000"),
         (["--elements", "Li,O", "--states", "Li=one"], "--states Li=one: write Fe=2,3"),
+        (["--elements", "Fe,O", "--states", "Fe=2", "--states", "Fe=3"], "Fe has states already"),
+        (["NaCl", "--states", "junk"], "--states junk: write Fe=2,3"),
+        (["NaCl", "--states", "Zz=1"], "Zz isn't among the elements"),
         (["--elements", "Li,O", "--states", "Fe=2"], "Fe isn't among the elements"),
         (["--elements", "Li,O", "--states", "Li=12"], "oxidation states lie between -9 and +9"),
         (["--elements", "Li,O", "--known", "gone.txt"], "gone.txt: No such file"),
@@ -153,6 +156,15 @@ def test_each_mistake_is_one_line(
 def test_neither_elements_nor_formulas_is_a_wrong_call():
     assert compositions().exit_code == 2
     assert compositions("NaCl", "--elements", "Na").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("NaCl", "--novel"), ("NaCl", "--limit", "3"), ("NaCl", "--count"), ("--elements", "Na,Cl", "--rare", "nan")],
+    ids=" ".join,
+)
+def test_what_would_do_nothing_is_a_wrong_call(arguments: tuple[str, ...]):
+    assert compositions(*arguments).exit_code == 2
 
 
 def test_an_interrupt_tells_how_far_it_came(tmp_path: Path):

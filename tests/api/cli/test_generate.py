@@ -85,10 +85,57 @@ def test_what_can_not_be_done_is_said_in_one_line(lode: Any, options: tuple[str,
 
 
 @pytest.mark.parametrize(
-    "option", [("--threshold", "0"), ("--threshold", "2"), ("--limit", "0"), ("--operation", "x"), ("--part", "3/2")]
+    "option",
+    [
+        ("--threshold", "0"),
+        ("--threshold", "2"),
+        ("--threshold", "nan"),
+        ("--limit", "0"),
+        ("--operation", "x"),
+        ("--part", "3/2"),
+        ("--fused", "--within", "nan"),
+    ],
+    ids=" ".join,
 )
-def test_numbers_out_of_range_are_wrong_calls(lode: Any, option: tuple[str, str]):
+def test_numbers_out_of_range_are_wrong_calls(lode: Any, option: tuple[str, ...]):
     assert lode("generate", "--family", "Na,Cl", *option).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--within", "0.1"),
+        ("--margin", "0.1"),
+        ("--likeliest", "3", "--threshold", "0.1"),
+        ("--likeliest", "3", "--paper"),
+        ("--likeliest", "3", "--alloys"),
+        ("--likeliest", "3", "--part", "1/2"),
+        ("--likeliest", "3", "--operation", "partial"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_would_do_nothing_are_wrong_calls(lode: Any, options: tuple[str, ...]):
+    assert lode("generate", "--family", "Na,Cl", *options).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 201, "\udcff"], ids=["empty", "line", "long", "bytes"])
+def test_names_that_no_campaign_can_have(lode: Any, name: str):
+    refused = lode("generate", "--family", "Na,Cl", "--campaign", name)
+    assert refused.exit_code == 1
+    assert "a campaign's name is" in str(refused.exception)
+
+
+def test_a_lineage_tells_what_the_likeliest_replaced(lode: Any, registry: str):
+    read(lode("generate", "--family", "Na,Cl,Mg,O", "--likeliest", "40", "--campaign", "ranked", "--json"))
+    engine = engine_for(registry)
+    with engine.connect() as connection:
+        query = (
+            "SELECT public_id, arguments->'replaced'->0 FROM structure JOIN lineage ON child_id = structure.id"
+            " WHERE origin = 'generated' AND arguments ? 'replaced' LIMIT 1"
+        )
+        name, (old, new) = connection.exec_driver_sql(query).one()
+    engine.dispose()
+    assert f"{old} -> {new}" in lode("lineage", name).output
 
 
 def test_a_lineage_is_drawn_and_told(lode: Any, registry: str):

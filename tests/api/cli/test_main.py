@@ -123,6 +123,7 @@ def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["hull", "rebuild", "--level", "nowhere"], "no level 'nowhere'"),
         (["generate", "--family", "Na,Xx"], "not an element: Xx"),
         (["model", "promote", "absent"], "no model 'absent'"),
+        (["generate", "--family", "Na,Cl", "--level", "\udcff"], "an argument isn't text in UTF-8"),
         (["predict", "gone.cif"], "no model is promoted"),
         (["campaign", "report"], "no campaign has run yet"),
         (["import"], "nothing to import"),

@@ -83,6 +83,8 @@ def test_formulas_from_the_standard_input(lode: Any):
         (("structures", "Na1.5Cl", "-o", "a.extxyz"), "isn't a"),
         (("structures", "NaCl", "-o", "missing/a.extxyz"), "can't be written"),
         (("structures", "Mg17Al12", "-o", "a.extxyz", "--max-atoms", "28"), "29 atoms, more than 28"),
+        (("add", "NaCl", "--max-atoms", "100000", "--max-units", "100000"), "at most 200"),
+        (("list", "--level", "nowhere"), "no level 'nowhere'"),
     ],
     ids=" ".join,
 )
@@ -97,6 +99,8 @@ def test_another_use_of_a_seed_is_refused(lode: Any):
     read(lode("search", "add", "LiF", "-n", "2", "--json"))
     found = read(lode("search", "add", "LiF", "-n", "2", "--max-atoms", "6", "--json"), 1)
     assert "choose another --seed" in found["refused"][0]["reason"]
+    said = lode("search", "add", "LiF", "-n", "2", "--max-atoms", "6").stderr
+    assert said.startswith("lode: LiF: seed 0 is that of")
 
 
 def test_structures_into_a_file(lode: Any, tmp_path: Path):

@@ -27,6 +27,8 @@ from workers.candidates.random_search.radii import estimated_volume, separations
 from workers.candidates.random_search.stream import State, next_uniform, one_of, seeded
 from workers.candidates.random_search.wyckoff import GROUPS, Ints, SpaceGroup, space_group
 
+MOST_ATOMS = 200
+"""Of a primitive cell; counting where more can sit takes minutes and longer."""
 MOST_STATES = 300_000
 """Of the tables of what is left to place: 30 atoms of any number of elements have fewer."""
 KEPT_BYTES = 1 << 26
@@ -72,6 +74,8 @@ class Settings:
             or not all(0 < one <= 1 for one in shares)
         ):
             raise LodeError(f"no structures can be drawn from {asdict(self)}: counts, volumes, separation above zero")
+        if self.most_atoms > MOST_ATOMS:
+            raise LodeError(f"cells of {self.most_atoms} atoms: at most {MOST_ATOMS} can be asked for")
 
 
 @dataclass(frozen=True, eq=False)
