@@ -92,4 +92,6 @@ def _said(found: Row) -> str:
     way: Sequence[Row] = likeliest["steps"]
     names = [f"{step['child_formula']} ({step['child']})" for step in way]
     root = f"{way[-1]['parent_formula']} ({way[-1]['parent']})" if way[-1]["parent"] else way[-1]["operation"]
-    return f"likeliest way, p {likeliest['probability']:.2g}: {' <- '.join([*names, root])}"
+    told = any(step["probability"] is not None for step in way)
+    odds = f", p {likeliest['probability']:.2g}" if told else ""
+    return f"likeliest way{odds}: {' <- '.join([*names, root])}"

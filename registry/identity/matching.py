@@ -20,8 +20,8 @@ import numpy as np
 
 from registry.compiled import entry_point, inner
 from registry.crystal import Floats
-from registry.identity.niggli import _inner, _lll, _triple
-from registry.identity.reduction import Cell, Ints, _inverse
+from registry.identity.niggli import lll_reduced, scalar_product, triple_product
+from registry.identity.reduction import Cell, Ints, inverse_of
 
 LENGTH, ANGLE, SITE = 0.2, 5.0, 0.3
 """The matcher's defaults: ltol, angle_tol (degrees), stol."""
@@ -61,7 +61,7 @@ def _metric(lattice: Floats, scale: float) -> Floats:
     metric = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
-            metric[i, j] = scale * _inner(lattice[i], lattice[j])
+            metric[i, j] = scale * scalar_product(lattice[i], lattice[j])
     return metric
 
 
@@ -97,7 +97,7 @@ def _close(product: float, lengths: float, angle: float) -> bool:
 @inner
 def _points(metric: Floats, farthest: float) -> tuple[Floats, Floats]:
     """(m, 3) whole-number lattice vectors up to a length, but for zero; and their lengths."""
-    heights = _lengths(_inverse(metric))
+    heights = _lengths(inverse_of(metric))
     spans = int(farthest * heights[0]), int(farthest * heights[1]), int(farthest * heights[2])
     found = np.empty(((2 * spans[0] + 1) * (2 * spans[1] + 1) * (2 * spans[2] + 1), 3))
     lengths = np.empty(len(found))
@@ -119,7 +119,7 @@ def _of_length(lengths: Floats, goal: float) -> Ints:
 @inner
 def _rebased(frac_coords: Floats, basis: Floats) -> Floats:
     """Coordinates in a basis whose rows are given in the old one."""
-    inverse = _inverse(basis)
+    inverse = inverse_of(basis)
     coords = np.zeros_like(frac_coords)
     for site in range(len(coords)):
         for i in range(3):
@@ -145,8 +145,8 @@ def _mean(metric: Floats, basis: Floats, goals: Floats, angles: Floats) -> Float
 @inner
 def _of_sites(ones: Floats, others: Floats, ends: Ints, origin: int, metric: Floats) -> int:
     """The verdict on one basis, the best of those translations that bring the origin onto one of its species."""
-    radius = SITE * (np.sqrt(_triple(metric)) / len(ones)) ** (1 / 3)
-    reach = _lengths(_inverse(metric))
+    radius = SITE * (np.sqrt(triple_product(metric)) / len(ones)) ** (1 / 3)
+    reach = _lengths(inverse_of(metric))
     ways, shift = np.empty_like(others), np.empty(3)
     first, last = _block(ends, origin)
     best = REFUSED
@@ -271,8 +271,8 @@ def _spacing(metric: Floats) -> float:
 
     The matcher looks at 27 images in that basis: the nearest is among them if it lies nearer than this.
     """
-    reduced = _lll(_lattice_of(metric))
-    heights = _lengths(_inverse(_metric(reduced, 1.0)))
+    reduced = lll_reduced(_lattice_of(metric))
+    heights = _lengths(inverse_of(_metric(reduced, 1.0)))
     return float(0.99 / max(heights[0], heights[1], heights[2]))
 
 
@@ -282,7 +282,7 @@ def _lattice_of(metric: Floats) -> Floats:
     lattice = np.zeros((3, 3))
     for i in range(3):
         for j in range(i + 1):
-            rest = metric[i, j] - _inner(lattice[i], lattice[j])
+            rest = metric[i, j] - scalar_product(lattice[i], lattice[j])
             lattice[i, j] = np.sqrt(max(rest, 0.0)) if i == j else rest / lattice[j, j]
     return lattice
 
@@ -325,7 +325,7 @@ def _translates(coords: Floats, ends: Ints, shift: Floats, metric: Floats, reach
 
 @entry_point
 def _verdict(lattice: Floats, ones: Floats, other_lattice: Floats, others: Floats, ends: Ints, origin: int) -> int:
-    scale = abs(_triple(other_lattice) / _triple(lattice)) ** (1 / 3)
+    scale = abs(triple_product(other_lattice) / triple_product(lattice)) ** (1 / 3)
     metric, target = _metric(lattice, scale), _metric(other_lattice, 1 / scale)
     goals, angles = _lengths(target), _angles(target)
     points, lengths = _points(metric, max(goals[0], goals[1], goals[2]) * FACTOR)
@@ -342,7 +342,7 @@ def _verdict(lattice: Floats, ones: Floats, other_lattice: Floats, others: Float
                 if (
                     _close(_dot(metric, basis[0], basis[2]), lengths[first] * lengths[third], angles[1])
                     and _close(_dot(metric, basis[1], basis[2]), lengths[second] * lengths[third], angles[0])
-                    and abs(abs(_triple(basis)) - 1) < 0.25
+                    and abs(abs(triple_product(basis)) - 1) < 0.25
                 ):
                     mean = _mean(metric, basis, goals, angles)
                     found = _of_sites(_rebased(ones, basis), others, ends, origin, mean)

@@ -23,20 +23,20 @@ ANGLE = 1.0  # degrees: pymatgen takes a basis within this, so that angles near 
 @entry_point
 def niggli_basis(lattice: Floats) -> Floats:
     """(3, 3) rows in angstrom; zeros where no reduced basis is found, where pymatgen raises ValueError."""
-    edge = TOLERANCE * abs(_triple(lattice)) ** (1 / 3)
-    if not edge > FLAT * max(_inner(lattice[0], lattice[0]), _inner(lattice[1], lattice[1])) ** 0.5:
+    edge = TOLERANCE * abs(triple_product(lattice)) ** (1 / 3)
+    if not edge > FLAT * max(scalar_product(lattice[0], lattice[0]), scalar_product(lattice[1], lattice[1])) ** 0.5:
         return np.zeros((3, 3))
-    metric = _reduced_metric(_lll(lattice), edge)
+    metric = _reduced_metric(lll_reduced(lattice), edge)
     return _basis_of(lattice, metric, edge)
 
 
 @inner
-def _inner(one: Floats, other: Floats) -> float:
+def scalar_product(one: Floats, other: Floats) -> float:
     return float(one[0] * other[0] + one[1] * other[1] + one[2] * other[2])
 
 
 @inner
-def _triple(rows: Floats) -> float:
+def triple_product(rows: Floats) -> float:
     a, b, c = rows[0], rows[1], rows[2]
     return float(
         a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
@@ -44,7 +44,7 @@ def _triple(rows: Floats) -> float:
 
 
 @inner
-def _lll(lattice: Floats) -> Floats:
+def lll_reduced(lattice: Floats) -> Floats:
     """Lenstra, Lenstra & Lovasz, delta = 0.75."""
     basis = lattice.copy()
     k = 1
@@ -74,11 +74,11 @@ def _gram_schmidt(basis: Floats) -> tuple[Floats, Floats]:
     orthogonal, coefficients, squares = basis.copy(), np.zeros((3, 3)), np.zeros(3)
     for i in range(3):
         for j in range(i):
-            coefficients[i, j] = _inner(basis[i], orthogonal[j]) / squares[j]
+            coefficients[i, j] = scalar_product(basis[i], orthogonal[j]) / squares[j]
         for j in range(i):
             for axis in range(3):
                 orthogonal[i, axis] -= coefficients[i, j] * orthogonal[j, axis]
-        squares[i] = _inner(orthogonal[i], orthogonal[i])
+        squares[i] = scalar_product(orthogonal[i], orthogonal[i])
     return coefficients, squares
 
 
@@ -158,7 +158,7 @@ def _reduced_metric(basis: Floats, edge: float) -> Floats:
     metric = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
-            metric[i, j] = _inner(basis[i], basis[j])
+            metric[i, j] = scalar_product(basis[i], basis[j])
     for _ in range(MOST_STEPS):
         if _sorted_axes(metric, edge):
             continue
@@ -195,10 +195,10 @@ def _basis_of(lattice: Floats, metric: Floats, edge: float) -> Floats:
                 if _same_angle(vectors, lengths, second, third, cosines[0]) and _same_angle(
                     vectors, lengths, first, third, cosines[1]
                 ):
-                    turn = _triple(_rows(points, first, second, third))
+                    turn = triple_product(_rows(points, first, second, third))
                     if turn > 0.5:
                         return _right_handed(_rows(vectors, first, second, third))
-                    if turn < -0.5 and _triple(found) == 0:
+                    if turn < -0.5 and triple_product(found) == 0:
                         found = _rows(vectors, first, second, third)
     return _right_handed(found)
 
@@ -213,7 +213,7 @@ def _rows(table: Floats, first: int, second: int, third: int) -> Floats:
 
 @inner
 def _right_handed(basis: Floats) -> Floats:
-    if _triple(basis) < 0:
+    if triple_product(basis) < 0:
         for i in range(3):
             for axis in range(3):
                 basis[i, axis] = -basis[i, axis]
@@ -231,7 +231,7 @@ def _as_long(lengths: Floats, goal: float, edge: float) -> NDArray[np.int64]:
 
 @inner
 def _same_angle(vectors: Floats, lengths: Floats, one: int, other: int, cosine: float) -> bool:
-    product = _inner(vectors[one], vectors[other])
+    product = scalar_product(vectors[one], vectors[other])
     return abs(_degrees(product, lengths[one] * lengths[other]) - _degrees(cosine, 1.0)) <= ANGLE
 
 
@@ -239,7 +239,7 @@ def _same_angle(vectors: Floats, lengths: Floats, one: int, other: int, cosine: 
 def _spans(lattice: Floats, radius: float) -> Floats:
     """How many planes of the lattice a sphere reaches, either way along each axis."""
     spans = np.empty(3)
-    volume = abs(_triple(lattice))
+    volume = abs(triple_product(lattice))
     for i in range(3):
         b, c = lattice[(i + 1) % 3], lattice[(i + 2) % 3]
         x, y, z = b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
@@ -259,7 +259,7 @@ def _points_within(lattice: Floats, radius: float) -> Floats:
             for k in range(-int(spans[2]), int(spans[2]) + 1):
                 for axis in range(3):
                     vector[axis] = i * lattice[0, axis] + j * lattice[1, axis] + k * lattice[2, axis]
-                if count < len(points) and _inner(vector, vector) < radius * radius + 1e-8:
+                if count < len(points) and scalar_product(vector, vector) < radius * radius + 1e-8:
                     points[count, 0], points[count, 1], points[count, 2] = i, j, k
                     count += 1
     return points[:count]
@@ -288,5 +288,5 @@ def _points_in_order(lattice: Floats, radius: float) -> tuple[Floats, Floats, Fl
     order = order[:filled]
     lengths = np.empty(filled)
     for index in range(filled):
-        lengths[index] = np.sqrt(_inner(vectors[order[index]], vectors[order[index]]))
+        lengths[index] = np.sqrt(scalar_product(vectors[order[index]], vectors[order[index]]))
     return points[order], vectors[order], lengths

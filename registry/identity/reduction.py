@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from registry.compiled import entry_point, inner
 from registry.crystal import Crystal, Floats
 from registry.identity.composition import SYMBOLS
-from registry.identity.niggli import _inner, _triple, niggli_basis
+from registry.identity.niggli import niggli_basis, scalar_product, triple_product
 
 Ints = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ def _sorted(lattice: Floats, coords: Floats, ends: Ints, places: NDArray[Any], s
 def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats, int]:
     """Lattice, coordinates, and how often a smaller cell was found, plus one; 0 if there is no Niggli lattice."""
     basis, turned = _turned(lattice, coords)
-    if _triple(basis) == 0:
+    if triple_product(basis) == 0:
         return basis, turned, 0
     times = 1
     while True:
@@ -77,7 +77,7 @@ def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats
         times += 1
     for _ in range(times - 1):
         basis, turned = _turned(basis, turned)
-        if _triple(basis) == 0:
+        if triple_product(basis) == 0:
             return basis, turned, 0
     return basis, turned, times
 
@@ -86,9 +86,9 @@ def _reduce(lattice: Floats, coords: Floats, ends: Ints) -> tuple[Floats, Floats
 def _turned(lattice: Floats, coords: Floats) -> tuple[Floats, Floats]:
     """Into the Niggli basis, wrapped."""
     basis = niggli_basis(lattice)
-    if _triple(basis) == 0:
+    if triple_product(basis) == 0:
         return basis, coords
-    turned = _product(coords, _product(lattice, _inverse(basis)))
+    turned = _product(coords, _product(lattice, inverse_of(basis)))
     for site in range(len(turned)):
         for axis in range(3):
             turned[site, axis] -= np.floor(turned[site, axis])
@@ -107,7 +107,7 @@ def _product(one: Floats, other: Floats) -> Floats:
 
 
 @inner
-def _inverse(matrix: Floats) -> Floats:
+def inverse_of(matrix: Floats) -> Floats:
     """By cofactors."""
     inverse = np.empty((3, 3))
     for i in range(3):
@@ -123,7 +123,7 @@ def _inverse(matrix: Floats) -> Floats:
 
 @inner
 def _solved(matrix: Floats, lattice: Floats) -> Floats:
-    return _product(_inverse(matrix), lattice)
+    return _product(inverse_of(matrix), lattice)
 
 
 @inner
@@ -131,7 +131,7 @@ def _tolerance(lattice: Floats, factor: float) -> Floats:
     """TOLERANCE, times a factor, along each axis in fractions of it."""
     tolerance = np.empty(3)
     for i in range(3):
-        tolerance[i] = factor * TOLERANCE / np.sqrt(_inner(lattice[i], lattice[i]))
+        tolerance[i] = factor * TOLERANCE / np.sqrt(scalar_product(lattice[i], lattice[i]))
     return tolerance
 
 
@@ -201,7 +201,7 @@ def _smaller(lattice: Floats, coords: Floats, ends: Ints) -> Floats:
     for size in range(2, divisor + 1):
         if divisor % size == 0:
             for candidate in _hermite(size):
-                if _rows_met(_inverse(candidate), vectors, tolerance) and _divides(
+                if _rows_met(inverse_of(candidate), vectors, tolerance) and _divides(
                     lattice, coords, ends, candidate, size
                 ):
                     chosen: Floats = candidate.copy()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +15,9 @@ from registry.hull.level_rows import ensure_level
 from registry.models import Calculation, Selection, Work, Worker
 from registry.states import CalculationState, WorkState
 from tests import factories as make
+from tests.faults.processes import daemon, until
 from tests.workers.standin import standin_level
 
-ROOT = Path(__file__).parents[2]
 LEASE = 2.0
 SLOW = 0.5  # seconds a step: some ten seconds a relaxation
 SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.6, [11, 17], [[0, 0, 0], [0.53, 0.5, 0.5]])
@@ -39,25 +34,6 @@ def selected(engine: Engine) -> int:
         picked = Selection(round_id=turn.id, structure_id=candidate.id, level_id=level, purpose="label", rank=1)
         make.added(session, picked)
         return candidate.id
-
-
-@contextlib.contextmanager
-def daemon(url: str, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.faults.labelling", url, str(LEASE), str(seconds)]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
-
-
-def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
 
 
 def work(engine: Engine) -> list[Work]:
@@ -82,13 +58,13 @@ def the_only_calculation(engine: Engine, selected: int) -> Calculation:
 
 
 def test_a_killed_workers_row_is_labelled_once_by_another(engine: Engine, database_url: str, selected: int):
-    with daemon(database_url, SLOW) as killed:
+    with daemon("labelling", database_url, LEASE, SLOW) as killed:
         until(lambda: held(engine, 1))
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     assert held(engine, 1)
     assert calculations(engine) == []
-    with daemon(database_url, 0.0), daemon(database_url, 0.0):
+    with daemon("labelling", database_url, LEASE, 0.0), daemon("labelling", database_url, LEASE, 0.0):
         until(lambda: work(engine) == [] and calculations(engine) != [])
         time.sleep(1.0)  # would they do it a second time?
     assert the_only_calculation(engine, selected).attempt == 2
@@ -96,10 +72,10 @@ def test_a_killed_workers_row_is_labelled_once_by_another(engine: Engine, databa
 
 
 def test_a_worker_that_wakes_up_late_drops_its_result(engine: Engine, database_url: str, selected: int):
-    with daemon(database_url, SLOW) as frozen:
+    with daemon("labelling", database_url, LEASE, SLOW) as frozen:
         until(lambda: held(engine, 1))
         frozen.send_signal(signal.SIGSTOP)
-        with daemon(database_url, 0.0):
+        with daemon("labelling", database_url, LEASE, 0.0):
             until(lambda: work(engine) == [] and calculations(engine) != [])
         winner = the_only_calculation(engine, selected)
         assert winner.attempt == 2

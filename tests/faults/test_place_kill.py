@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -19,22 +14,12 @@ from registry.hull.store import place
 from registry.models import HullState
 from registry.states import Kind
 from tests import factories as make
+from tests.faults.processes import daemon
 
-ROOT = Path(__file__).parents[2]
 LEASE, BATCH = 1.0, 7
 FORMULAS = ("Na", "Cl", "K", "NaCl", "NaCl3", "KCl", "NaK", "NaKCl2", "NaKCl3", "Na2KCl3")
 COUNT = 300
 REFERENCES = {"Na": -1.0, "Cl": -2.0, "K": -1.5}
-
-
-@contextlib.contextmanager
-def daemon(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-m", "tests.faults.placing", url, str(LEASE), str(BATCH)], cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -70,7 +55,7 @@ def equals_a_rebuild(engine: Engine, level_id: int) -> None:
 
 def test_killed_in_the_middle_of_placing(engine: Engine, database_url: str, labelled: int):
     for share in (0.1, 0.4, 0.7):
-        with daemon(database_url) as killed:
+        with daemon("placing", database_url, LEASE, BATCH) as killed:
             deadline = time.monotonic() + 90
             while placed(engine) < share * COUNT:
                 assert time.monotonic() < deadline
@@ -78,12 +63,12 @@ def test_killed_in_the_middle_of_placing(engine: Engine, database_url: str, labe
             killed.kill()
             killed.wait()
     assert placed(engine) < COUNT
-    with daemon(database_url):
+    with daemon("placing", database_url, LEASE, BATCH):
         until_done(engine)
     equals_a_rebuild(engine, labelled)
 
 
 def test_two_place_into_one_system_at_once(engine: Engine, database_url: str, labelled: int):
-    with daemon(database_url), daemon(database_url):
+    with daemon("placing", database_url, LEASE, BATCH), daemon("placing", database_url, LEASE, BATCH):
         until_done(engine)
     equals_a_rebuild(engine, labelled)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
@@ -18,31 +13,12 @@ from registry.hull.level_rows import ensure_level
 from registry.models import Search, Work
 from registry.searches import ask
 from registry.states import WorkState
+from tests.faults.processes import daemon, until
 from tests.workers.standin import standin_level
 from workers.candidates.random_search import Settings
 
-ROOT = Path(__file__).parents[2]
 LEASE = 2.0
 WANTED = 20
-
-
-@contextlib.contextmanager
-def daemon(url: str, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.faults.searching", url, str(LEASE), str(seconds)]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
-
-
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
 
 
 def want(engine: Engine) -> None:
@@ -68,13 +44,13 @@ def stored(engine: Engine) -> list[int]:
 
 def test_a_killed_search_leaves_nothing_and_another_worker_does_it(engine: Engine, database_url: str):
     want(engine)
-    with daemon(database_url, 1.0) as killed:
+    with daemon("searching", database_url, LEASE, 1.0) as killed:
         until(lambda: held(engine))
         time.sleep(1.0)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     assert stored(engine) == [0, 0, 0, 1]
-    with daemon(database_url, 0.0), daemon(database_url, 0.0):
+    with daemon("searching", database_url, LEASE, 0.0), daemon("searching", database_url, LEASE, 0.0):
         until(lambda: finished(engine))
         time.sleep(1.0)  # would the other do it, too?
     assert stored(engine) == [WANTED, WANTED, WANTED, 0]
@@ -82,10 +58,10 @@ def test_a_killed_search_leaves_nothing_and_another_worker_does_it(engine: Engin
 
 def test_a_search_that_wakes_up_late_adds_nothing(engine: Engine, database_url: str):
     want(engine)
-    with daemon(database_url, 0.5) as frozen:
+    with daemon("searching", database_url, LEASE, 0.5) as frozen:
         until(lambda: held(engine))
         frozen.send_signal(signal.SIGSTOP)
-        with daemon(database_url, 0.0):
+        with daemon("searching", database_url, LEASE, 0.0):
             until(lambda: finished(engine))
         frozen.send_signal(signal.SIGCONT)
         time.sleep(2.0)  # it sees that its lease is gone

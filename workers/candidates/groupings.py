@@ -80,6 +80,10 @@ class Groupings:
         """(k, m) bool: whether each site of the ion is replaced."""
         return _chosen(self.points, self.masks)
 
+    def subsets(self) -> list[Ints]:
+        """The sites of each, the small ones first."""
+        return sorted(map(self.subset, range(len(self))), key=lambda subset: (len(subset), subset.tolist()))
+
     def subset(self, row: int) -> Ints:
         """The sites of one grouping, by point."""
         order = np.argsort(self.points, kind="stable")

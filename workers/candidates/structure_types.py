@@ -29,7 +29,8 @@ from registry.identity.isotypes import scale
 from registry.identity.normaliser import namings
 from registry.identity.prototype import Prototype, described, symmetry_of
 from workers.candidates.funnel import Funnel
-from workers.candidates.partial_substitution import symmetry, unique_subsets
+from workers.candidates.groupings import Bounds, groupings
+from workers.candidates.symmetry import symmetry
 
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -42,6 +43,7 @@ LARGEST_DIVIDED = 24
 """Sites of the largest primitive cell whose places are divided."""
 DIVIDED_SITES = 8
 """Up to here all subsets of a place's sites are tried, beyond only unions of Wyckoff orbits."""
+MOST_GROUPINGS = 1 << 20
 MOST_PARTS = 100
 """Ways to divide one place, the small parts first."""
 
@@ -202,7 +204,8 @@ def _subsets(marked: Crystal, places: int, funnel: Funnel) -> list[list[Ints]]:
     try:
         found = symmetry(marked)
         sites = [np.flatnonzero(marked.numbers == place + 1) for place in range(places)]
-        return [unique_subsets(found, one, max_sites=DIVIDED_SITES, both_change=True)[:MOST_PARTS] for one in sites]
+        bounds = Bounds(DIVIDED_SITES, MOST_GROUPINGS)
+        return [groupings(found, one, bounds, partitions=True).subsets()[:MOST_PARTS] for one in sites]
     except (ArithmeticError, ValueError):
         funnel.reject("undivided: no symmetry")
         return []

@@ -6,7 +6,8 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.core.structure_matcher import StructureMatcher
 
 from registry.crystal import Crystal
-from workers.candidates.partial_substitution import primitive, symmetry, unique_subsets
+from workers.candidates.groupings import Bounds, groupings
+from workers.candidates.symmetry import primitive, symmetry
 
 CELLS = {
     "spinel": Structure.from_spacegroup(
@@ -28,7 +29,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_unique_subsets_equal_brute_force_with_the_structure_matcher(name: str) -> None:
+def test_groupings_equal_brute_force_with_the_structure_matcher(name: str) -> None:
     cell = primitive(Crystal.from_pymatgen(CELLS[name]))
     found = symmetry(cell)
     matcher = StructureMatcher(stol=0.02, primitive_cell=False, scale=False)  # loose, it merges near-equal ones
@@ -36,7 +37,7 @@ def test_unique_subsets_equal_brute_force_with_the_structure_matcher(name: str) 
         sites = np.flatnonzero(cell.numbers == number)
         if len(sites) > 6:
             continue  # 2**8 decorations take the matcher half a minute
-        ours = unique_subsets(found, sites)
+        ours = groupings(found, sites).subsets()
         for size in range(1, len(sites)):
             decorated = [_marked(cell, subset) for subset in combinations(sites.tolist(), size)]
             groups = matcher.group_structures(decorated)
@@ -54,8 +55,8 @@ def _marked(cell: Crystal, subset: tuple[int, ...] | list[int]) -> Structure:
 def test_a_subset_and_its_complement_are_one_partition() -> None:
     found = symmetry(primitive(Crystal.from_pymatgen(CELLS["spinel"])))
     oxygens = np.flatnonzero(found.crystal.numbers == 8)
-    all_subsets = unique_subsets(found, oxygens)
-    partitions = unique_subsets(found, oxygens, both_change=True)
+    all_subsets = groupings(found, oxygens).subsets()
+    partitions = groupings(found, oxygens, partitions=True).subsets()
     assert len(partitions) < len(all_subsets)
     assert {len(subset) for subset in partitions} == {1, 2, 3, 4}
 
@@ -63,7 +64,7 @@ def test_a_subset_and_its_complement_are_one_partition() -> None:
 def test_beyond_the_limit_whole_orbits_are_replaced() -> None:
     found = symmetry(primitive(Crystal.from_pymatgen(CELLS["spinel"])))
     everything = np.arange(found.crystal.nsites)
-    subsets = unique_subsets(found, everything, max_sites=4)
+    subsets = groupings(found, everything, Bounds(max_sites=4)).subsets()
     assert len(subsets) == 2**3 - 2
     assert all(len(np.unique(found.orbits[subset])) <= 2 for subset in subsets)
 
@@ -77,4 +78,4 @@ def test_permutations_form_a_group_that_keeps_elements() -> None:
 
 def test_a_single_site_has_no_part() -> None:
     found = symmetry(Crystal(np.eye(3) * 3, np.array([29], np.int16), np.zeros((1, 3))))
-    assert unique_subsets(found, [0]) == []
+    assert groupings(found, [0]).subsets() == []
