@@ -59,6 +59,9 @@ def test_from_formulas_to_labels(lode: Any, registry: str):
     assert row["formation_energy_per_atom"] == row["lowest_formation_energy_per_atom"] < 0
     assert row["counts"]["made"] == 14
     assert "NaCl" in lode("search", "list").stdout
+    way = lode("lineage", row["public_id"]).stdout
+    assert "random_search seed 0, index" in way
+    assert "likeliest way: NaCl" in way  # nobody knows how likely a random structure is
 
 
 def test_formulas_from_the_standard_input(lode: Any):
