@@ -6,7 +6,7 @@ Which structures these are follows from the search's seed and settings, so doing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Engine, func, update
@@ -95,11 +95,6 @@ def _read(session: Session, claim: Claim) -> Job:
     composition = session.get_one(Composition, row.composition_id)
     amounts = {ATOMIC_NUMBERS[one]: count for one, count in zip(composition.elements, composition.amounts, strict=True)}
     return Job(claim, amounts, row.settings, row.structures, row.seed, row.round_id)
-
-
-def settings_of(settings: Settings) -> dict[str, object]:
-    """As a search keeps them."""
-    return asdict(settings)
 
 
 def _nothing(_session: Session) -> None:

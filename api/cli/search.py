@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,12 @@ def _ask_all(
     """What came of each formula, and why some were refused. Each is committed by itself."""
     from registry.errors import BadRecord, LodeError
     from registry.searches import ask
-    from workers.search import settings_of
 
     rows, refused = [], []
     for word in _words(formulas):
         try:
             found = _search_of(word, settings)
-            outcome = ask(session, found.amounts, level, structures, seed, settings_of(settings))
+            outcome = ask(session, found.amounts, level, structures, seed, asdict(settings))
             session.commit()
         except LodeError as error:
             session.rollback()

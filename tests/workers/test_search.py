@@ -23,7 +23,7 @@ from workers.engines.base import Engine as LabelEngine
 from workers.label import LabelDaemon
 from workers.loop import Loop
 from workers.place import PlaceDaemon
-from workers.search import SearchDaemon, settings_of
+from workers.search import SearchDaemon
 
 SALT = {11: 1, 17: 1}
 SMALL = Settings(most_atoms=4)
@@ -132,9 +132,9 @@ def test_two_levels_share_the_structures(engine: Engine, level_id: int):
 @pytest.mark.parametrize(
     ("amounts", "settings", "said"),
     [
-        ({103: 1, 17: 1}, settings_of(SMALL), "no radius is known for Lr"),
-        ({12: 17, 13: 12}, settings_of(SMALL), "a formula unit has 29 atoms"),
-        (SALT, settings_of(Settings(least_volume=0.01, largest_volume=0.02)), "no structure came of"),
+        ({103: 1, 17: 1}, asdict(SMALL), "no radius is known for Lr"),
+        ({12: 17, 13: 12}, asdict(SMALL), "a formula unit has 29 atoms"),
+        (SALT, asdict(Settings(least_volume=0.01, largest_volume=0.02)), "no structure came of"),
         (SALT, {"most_atoms": 0}, "no structures can be drawn"),
     ],
 )
