@@ -43,6 +43,15 @@ def interrupted(what: str) -> str:
     return f"{what} done"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_answer_of_an_interrupted_call_is_not_the_next_ones() -> None:
     with contextlib.closing(Guarded(interrupted, seconds=5.0)) as guard:
         with pytest.raises(KeyboardInterrupt):
