@@ -17,15 +17,16 @@ import numpy as np
 import torch
 
 from predictors.augmentation import PlainCrystal
+from predictors.batch import BatchedGraph, batch_graphs
 from predictors.cpu import tune_cpu
-from predictors.graph import BatchedGraph, batch_graphs, build_graph
+from predictors.graph import build_graph
 from predictors.message_passing import available_backends
-from predictors.structure_model import ModelConfig, StructureModel
+from predictors.structure_model import StructureConfig, StructureModel
 
 BACKENDS = ("torch", "dgl")
 
 
-def batches(count: int, config: ModelConfig) -> list[BatchedGraph]:
+def batches(count: int, config: StructureConfig) -> list[BatchedGraph]:
     rng = np.random.default_rng(0)
     found = []
     for _ in range(count):
@@ -63,11 +64,11 @@ def main() -> None:
     tune_cpu(threads=1)
     if "dgl" not in available_backends():
         raise SystemExit("dgl doesn't import here: nothing to compare")
-    data = batches(8, ModelConfig())
+    data = batches(8, StructureConfig())
     models = {}
     for name in BACKENDS:
         torch.manual_seed(0)
-        models[name] = StructureModel(ModelConfig(), backend=name)
+        models[name] = StructureModel(StructureConfig(), backend=name)
         train(models[name], data)  # warm
     spent = {(task, name): 0.0 for task in ("training", "prediction") for name in BACKENDS}
     for _ in range(rounds):

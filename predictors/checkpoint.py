@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
 from predictors.model_files import FORMAT, ModelFiles, write_atomically
-from predictors.structure_model import ModelConfig, StructureModel
+from predictors.shapes import as_values, from_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,8 @@ def save_model(ensemble: Ensemble, folder: Path) -> None:
     )
     about = {
         "format": FORMAT,
-        "kind": "structure ensemble",
         "members": len(ensemble.members),
-        "config": asdict(ensemble.config),
+        "config": as_values(ensemble.config),
         **asdict(ensemble.record),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -93,14 +93,14 @@ def model_from(files: ModelFiles) -> Ensemble:
     about, record = files.checked(), files.record()
     try:
         tensors = load(files.weights)
-        config = ModelConfig(**about["config"])
+        config = from_values(about["config"])
         members = [_member(config, tensors, f"member{number}.") for number in range(files.members())]
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise BadCheckpoint(f"model {files.name} can't be read: {error}") from error
     return Ensemble(members, record)
 
 
-def _member(config: ModelConfig, tensors: dict[str, torch.Tensor], prefix: str) -> StructureModel:
-    model = StructureModel(config)
+def _member(config: ModelConfig, tensors: dict[str, torch.Tensor], prefix: str) -> EnergyModel:
+    model = config.build()
     model.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     return model.eval()

@@ -1,50 +1,36 @@
 """Several members, one opinion: the median of their energies, and their inter-quartile range as its uncertainty.
 
 A candidate as proposed has the wrong volume. The volume scan asks for its energy at 20 volumes from 80 to 120 % and
-takes the lowest (Merchant et al. 2023); one neighbour list serves all 20.
+takes the lowest (Merchant et al. 2023). One neighbour list serves all 20, and what the members have in common is
+computed once for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from predictors.augmentation import VOLUME_FACTORS
+from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.errors import BadCrystal, BadTrainingSet, UnknownElement
-from predictors.graph import CrystalLike, Graph, batch_graphs, build_graph, scale_graph
+from predictors.graph import CrystalLike
 from predictors.model_files import ModelRecord
-from predictors.structure_model import ModelConfig, StructureModel
+from predictors.predictor import Floats, Predictions
 
-Floats = NDArray[np.float64]
 CRYSTALS_AT_ONCE = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Energies of n crystals by m members, eV per atom. NaN where a crystal was refused.
-
-    energy: (n,) median of the members; spread: (n,) their inter-quartile range; member_energies: (n, m)
-    volume_factor: (n,) the scaling at which the energy is lowest; 1 without a volume scan
-    refused: index -> why no energy could be predicted
-    """
-
-    energy: Floats
-    spread: Floats
-    member_energies: Floats
-    volume_factor: Floats
-    refused: dict[int, str]
+BATCH_COST = 2_000
+"""Rows of a batch: what fits the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
     """Trained members of one shape, and where they come from."""
 
-    members: list[StructureModel]
+    members: list[EnergyModel]
     record: ModelRecord
 
     def __post_init__(self) -> None:
@@ -66,94 +52,75 @@ class Ensemble:
         crystals: Sequence[CrystalLike],
         members: int | None = None,
         volume_scan: bool = False,
-        batch_edges: int = 40_000,
         progress: Callable[[int], None] | None = None,
+        batch_cost: int = BATCH_COST,
     ) -> Predictions:
         """Formation energies per atom at the model's level.
 
         members: how many of them to ask (the first ones; all by default). volume_scan: for unrelaxed candidates; off
-        for relaxed crystals. batch_edges: edges per batch, a matter of memory. progress: called with the number of
-        crystals done since its last call. Call `predictors.cpu.tune_cpu` once per process before.
+        for relaxed crystals. batch_cost: rows per batch, a matter of memory and speed. progress: called with the number
+        of crystals done since its last call. Call `predictors.cpu.tune_cpu` once per process before.
         A bad crystal spoils no other: its energy is NaN and `refused` says why. Raise BadTrainingSet for no members.
         """
         asked = self.members[:members]
         if not asked:
             raise BadTrainingSet("at least one member must be asked")
         factors = VOLUME_FACTORS if volume_scan else np.ones(1)
-        graphs, refused = self._graphs(crystals, float(factors.min()))
-        energies = np.full((len(crystals), len(factors), len(asked)), np.nan)
-        indices = iter(graphs)
-        with torch.inference_mode():
-            while chunk := list(islice(indices, CRYSTALS_AT_ONCE)):
-                self._fill(energies, chunk, graphs, factors, asked, batch_edges)
-                if progress is not None:
-                    progress(len(chunk))
-        if progress is not None and refused:
-            progress(len(refused))
-        return _summary(energies, factors, refused)
+        parts = []
+        for start in range(0, max(len(crystals), 1), CRYSTALS_AT_ONCE):
+            chunk = crystals[start : start + CRYSTALS_AT_ONCE]
+            parts.append(self._predict(chunk, asked, factors, batch_cost))
+            if progress is not None and len(chunk):
+                progress(len(chunk))
+        return Predictions.joined(parts)
 
-    def _graphs(self, crystals: Sequence[CrystalLike], smallest: float) -> tuple[dict[int, Graph], dict[int, str]]:
-        """Neighbour lists that still reach the cutoff after the volume shrinks to `smallest` of itself."""
-        reach = self.config.cutoff / smallest ** (1 / 3)
-        graphs, refused = {}, {}
+    def _predict(
+        self, crystals: Sequence[CrystalLike], asked: list[EnergyModel], factors: Floats, batch_cost: int
+    ) -> Predictions:
+        lengths = factors ** (1 / 3)
+        encoded, refused = self._encoded(crystals, float(lengths.min()))
+        jobs = (
+            (index, volume, self.config.scaled(each, float(length)))
+            for index, each in encoded.items()
+            for volume, length in enumerate(lengths)
+        )
+        energies = np.full((len(crystals), len(factors), len(asked)), np.nan)
+        latent = np.full((len(crystals), len(factors), asked[0].latent_width), np.nan)
+        for batch in self._batches(jobs, batch_cost):
+            rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
+            found, first_latent = ask(asked, self.config.collate([each for _, _, each in batch]))
+            energies[rows, columns], latent[rows, columns] = found.numpy(), first_latent.numpy()
+        return Predictions.of(energies, factors, latent, refused)
+
+    def _encoded(self, crystals: Sequence[CrystalLike], smallest: float) -> tuple[dict[int, Any], dict[int, str]]:
+        """Inputs that still reach the cutoff after lengths shrink to `smallest` of themselves."""
+        encoded, refused = {}, {}
         for index, crystal in enumerate(crystals):
             try:
                 if unknown := self.unknown_elements(crystal):
                     raise UnknownElement(unknown)
-                graphs[index] = build_graph(crystal, reach, self.config.max_neighbors)
+                encoded[index] = self.config.encode(crystal, smallest)
             except (BadCrystal, UnknownElement) as error:
                 refused[index] = str(error)
-        return graphs, refused
+        return encoded, refused
 
-    def _fill(
-        self,
-        energies: Floats,
-        chunk: list[int],
-        graphs: dict[int, Graph],
-        factors: Floats,
-        asked: list[StructureModel],
-        batch_edges: int,
-    ) -> None:
-        """Write the energies of a chunk of crystals at all volumes by all members."""
-        lengths = factors ** (1 / 3)
-        jobs = (
-            (index, volume, scale_graph(graphs[index], float(length), self.config.cutoff))
-            for index in chunk
-            for volume, length in enumerate(lengths)
-        )
-        for batch in _batches(jobs, batch_edges):
-            rows = [index for index, _, _ in batch]
-            columns = [volume for _, volume, _ in batch]
-            joined = batch_graphs([graph for _, _, graph in batch])
-            for position, member in enumerate(asked):
-                energies[rows, columns, position] = member(joined).numpy()
-
-
-def _batches(jobs: Iterator[tuple[int, int, Graph]], most_edges: int) -> Iterator[list[tuple[int, int, Graph]]]:
-    batch: list[tuple[int, int, Graph]] = []
-    edges = 0
-    for job in jobs:
-        size = len(job[2].src) + len(job[2].numbers)
-        if batch and edges + size > most_edges:
+    def _batches(self, jobs: Iterator[tuple[int, int, Any]], most: int) -> Iterator[list[tuple[int, int, Any]]]:
+        batch: list[tuple[int, int, Any]] = []
+        total = 0
+        for job in jobs:
+            cost = self.config.cost(job[2])
+            if batch and total + cost > most:
+                yield batch
+                batch, total = [], 0
+            batch.append(job)
+            total += cost
+        if batch:
             yield batch
-            batch, edges = [], 0
-        batch.append(job)
-        edges += size
-    if batch:
-        yield batch
 
 
-def _summary(energies: Floats, factors: Floats, refused: dict[int, str]) -> Predictions:
-    """(n, volumes, members) -> the median of the members at the volume where it is lowest."""
-    medians = np.median(energies, axis=2)
-    best = np.argmin(medians, axis=1) if len(medians) else np.zeros(0, dtype=np.intp)
-    each = np.arange(len(energies))
-    chosen = energies[each, best]
-    low, high = np.percentile(chosen, [25, 75], axis=1) if len(chosen) else (np.zeros(0), np.zeros(0))
-    return Predictions(
-        energy=medians[each, best],
-        spread=high - low,
-        member_energies=chosen,
-        volume_factor=factors[best],
-        refused=refused,
-    )
+@torch.inference_mode()
+def ask(members: Sequence[EnergyModel], batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(b, m) energies of a batch by m members of one shape, eV per atom, and (b, w) the first one's latent vectors."""
+    shared = members[0].shared(batch)
+    energies, latents = zip(*(member.energy_and_latent(batch, shared) for member in members), strict=True)
+    return torch.stack(energies, dim=1), latents[0]

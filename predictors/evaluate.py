@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.augmentation import Perturbation, perturbed
-from predictors.ensemble import Ensemble, Predictions
+from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
+from predictors.predictor import Predictions
 from predictors.splits import Split
 from predictors.training_set import TrainingSet
 

@@ -1,21 +1,18 @@
-"""From a crystal to the arrays and tensors that the structure model reads.
+"""From a crystal to the arrays that the structure models read.
 
 An edge runs from a neighbour (`src`) to the atom at the centre (`dst`); edges are sorted by their centre.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.equivalence import TOLERANCE, merged
 from predictors.errors import BadCrystal
-
-if TYPE_CHECKING:
-    import torch
 
 HEAVIEST = 118
 SMALLEST_VOLUME_PER_ATOM = 1.0  # cubic angstrom; hydrogen at a terapascal is denser, nothing that we predict is
@@ -39,33 +36,24 @@ class CrystalLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One crystal's neighbour list.
+    """One crystal's neighbour list, by classes of equivalent atoms.
 
-    numbers: (n,) int64 atomic numbers
-    src, dst: (e,) int32, the neighbour and the centre of each edge, sorted by centre
-    distances: (e,) float32, angstrom
+    numbers: (k,) int64 atomic number of each class; atoms: (k,) float32, how many atoms it holds
+    src, dst: (e,) int32, the classes of the neighbour and of the centre of each edge, sorted by centre
+    distances: (e,) float32, angstrom; counts: (e,) float32, how many neighbours of one centre the edge stands for
     """
 
     numbers: NDArray[np.int64]
+    atoms: NDArray[np.float32]
     src: NDArray[np.int32]
     dst: NDArray[np.int32]
     distances: NDArray[np.float32]
+    counts: NDArray[np.float32]
 
-
-@dataclass(frozen=True, eq=False)
-class BatchedGraph:
-    """Several crystals as one graph of tensors.
-
-    numbers: (n,) int64; src, dst: (e,) int64, counted through the batch; distances: (e,) float32, angstrom
-    crystal: (n,) int64, which crystal an atom belongs to; sizes: (b,) float32, atoms per crystal
-    """
-
-    numbers: torch.Tensor
-    src: torch.Tensor
-    dst: torch.Tensor
-    distances: torch.Tensor
-    crystal: torch.Tensor
-    sizes: torch.Tensor
+    @property
+    def neighbors(self) -> float:
+        """How many neighbours an atom has in the mean."""
+        return float(self.counts @ self.atoms[self.dst] / self.atoms.sum())
 
 
 def check_crystal(crystal: CrystalLike) -> None:
@@ -86,11 +74,14 @@ def check_crystal(crystal: CrystalLike) -> None:
         raise BadCrystal(f"a lattice vector is shorter than {SHORTEST_VECTOR} angstrom")
 
 
-def build_graph(crystal: CrystalLike, cutoff: float, max_neighbors: int | None = None) -> Graph:
+def build_graph(
+    crystal: CrystalLike, cutoff: float, max_neighbors: int | None = None, tolerance: float | None = TOLERANCE
+) -> Graph:
     """The neighbour list of a crystal within `cutoff` (angstrom).
 
     With `max_neighbors`, each atom keeps its nearest ones, and all that tie with the last of them, so that the
     choice doesn't depend on the order of atoms. An atom without neighbours is a node without edges.
+    tolerance: atoms whose surroundings differ by no more (angstrom) become one class; None: each atom its own.
     Raise BadCrystal.
     """
     check_crystal(crystal)
@@ -98,12 +89,12 @@ def build_graph(crystal: CrystalLike, cutoff: float, max_neighbors: int | None =
     if max_neighbors is not None and len(dst) > max_neighbors:
         keep = _nearest(dst, distances, len(crystal.numbers), max_neighbors)
         dst, src, distances = dst[keep], src[keep], distances[keep]
-    return Graph(
-        numbers=np.asarray(crystal.numbers, dtype=np.int64),
-        src=src.astype(np.int32),
-        dst=dst.astype(np.int32),
-        distances=distances.astype(np.float32),
-    )
+    numbers, ends = np.asarray(crystal.numbers, dtype=np.int64), (src.astype(np.int32), dst.astype(np.int32))
+    if tolerance is None:
+        ones = np.ones(len(numbers), dtype=np.float32), np.ones(len(dst), dtype=np.float32)
+        return Graph(numbers, ones[0], *ends, distances.astype(np.float32), ones[1])
+    first, atoms, *edges = merged(numbers, *ends, distances.astype(np.float32), tolerance)
+    return Graph(numbers[first], atoms, *edges)
 
 
 def _points_in_spheres(crystal: CrystalLike, cutoff: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -133,21 +124,5 @@ def scale_graph(graph: Graph, factor: float, cutoff: float) -> Graph:
     """The neighbour list after every length grew by `factor`; the list must reach `cutoff / factor`."""
     distances = graph.distances * np.float32(factor)
     keep = distances < cutoff
-    return Graph(graph.numbers, graph.src[keep], graph.dst[keep], distances[keep])
-
-
-def batch_graphs(graphs: Sequence[Graph]) -> BatchedGraph:
-    """Join graphs into one of torch tensors (float32, CPU)."""
-    import torch
-
-    sizes = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64)
-    edges = np.array([len(graph.src) for graph in graphs], dtype=np.int64)
-    shift = np.repeat(np.concatenate(([0], np.cumsum(sizes)[:-1])), edges)
-    return BatchedGraph(
-        numbers=torch.from_numpy(np.concatenate([graph.numbers for graph in graphs])),
-        src=torch.from_numpy(np.concatenate([graph.src for graph in graphs]) + shift),
-        dst=torch.from_numpy(np.concatenate([graph.dst for graph in graphs]) + shift),
-        distances=torch.from_numpy(np.concatenate([graph.distances for graph in graphs])),
-        crystal=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
-        sizes=torch.from_numpy(sizes.astype(np.float32)),
-    )
+    edges = graph.src[keep], graph.dst[keep], distances[keep], graph.counts[keep]
+    return Graph(graph.numbers, graph.atoms, *edges)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from predictors.errors import BadCheckpoint
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 ABOUT = "model.json"
 

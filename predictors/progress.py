@@ -10,9 +10,9 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Advance]:
+def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Advance]:
     """Yield a function to call with the number of steps done. Draws on standard error, if that is a terminal."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda _: None
         return
     from rich.console import Console

@@ -1,8 +1,9 @@
 """The energy of a crystal from its structure: a message-passing network after Merchant et al., Nature 624, 80 (2023).
 
-Theirs: one-hot elements, Gaussian edge features, shallow swish MLPs, three steps, messages divided by the data
-set's mean adjacency, a global read-out. Ours besides: a linear baseline per element, a first layer factored into
-its parts (so that it runs per atom, not per edge), residuals, and a smooth cutoff.
+Theirs: one-hot elements, Gaussian edge features, shallow swish MLPs, messages divided by the data set's mean adjacency,
+a read-out over all atoms (`predictors.published_model` is theirs as published). Ours besides: a linear baseline per
+element, a first layer factored into its parts (so that it runs per atom, not per edge), messages filtered by a function
+of the distance, residuals, a smooth cutoff, and a cap of nearest neighbours, which keeps large cells affordable.
 """
 
 from __future__ import annotations
@@ -13,98 +14,121 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
-from predictors.graph import HEAVIEST, BatchedGraph
+from predictors.batch import BatchedGraph, batch_graphs
+from predictors.energy_model import EnergyModel
+from predictors.graph import HEAVIEST, CrystalLike, Graph, build_graph, scale_graph
 from predictors.message_passing import MessagePassing, message_passing
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class StructureConfig:
     """Shape of the network. Lengths in angstrom."""
 
     cutoff: float = 5.0
     max_neighbors: int | None = 24
     width: int = 96
     steps: int = 4
-    edge_updates: bool = False
     gaussians: int = 30
     first_gaussian: float = 0.05
     gaussian_width: float = 0.5
 
+    def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Graph:
+        """The neighbour list, far enough for lengths scaled by `smallest`. Raise BadCrystal."""
+        return build_graph(crystal, self.cutoff / smallest, self.max_neighbors)
 
-class StructureModel(nn.Module):
-    """Formation energy per atom (eV) of each crystal of a batch.
+    def scaled(self, encoded: Graph, factor: float) -> Graph:
+        """The neighbour list after every length grew by `factor`."""
+        return scale_graph(encoded, factor, self.cutoff)
 
-    Buffers fitted on the training set: `baseline` (eV per atom of each element), `scale` (eV, what one unit of the
-    network's output means), `adjacency` (mean number of neighbours).
-    """
+    def cost(self, encoded: Graph) -> int:
+        """Edges and classes of atoms."""
+        return len(encoded.src) + len(encoded.numbers)
 
-    baseline: torch.Tensor
-    scale: torch.Tensor
+    def collate(self, encoded: list[Graph]) -> BatchedGraph:
+        """Several neighbour lists as one."""
+        return batch_graphs(encoded)
+
+    def build(self, backend: str = "auto") -> StructureModel:
+        """A network of this shape, its weights by chance; `backend`: see `message_passing`."""
+        return StructureModel(self, backend)
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeFeatures:
+    """What the steps need of the distances: (e, g) Gaussians, and (e, 1) weights of the messages."""
+
+    gaussians: torch.Tensor
+    weights: torch.Tensor
+
+
+class StructureModel(EnergyModel):
+    """Besides the buffers of EnergyModel: `adjacency`, the mean number of neighbours in the training set."""
+
+    config: StructureConfig
     adjacency: torch.Tensor
     centres: torch.Tensor
 
-    def __init__(self, config: ModelConfig, backend: str = "auto") -> None:
-        super().__init__()
-        self.config = config
+    def __init__(self, config: StructureConfig, backend: str = "auto") -> None:
+        super().__init__(config, config.width)
         self.backend = backend  # a matter of the machine: no checkpoint names it
         width = config.width
         self.elements = nn.Embedding(HEAVIEST + 1, width)
-        self.edges = nn.Linear(config.gaussians, width) if config.edge_updates else nn.Identity()
-        edge_width = width if config.edge_updates else config.gaussians
-        self.steps = nn.ModuleList(Step(width, edge_width, config.edge_updates) for _ in range(config.steps))
-        self.readout = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
-        self.register_buffer("baseline", torch.zeros(HEAVIEST + 1))
-        self.register_buffer("scale", torch.ones(()))
+        self.steps = nn.ModuleList(Step(width, config.gaussians) for _ in range(config.steps))
+        self.readout = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.register_buffer("adjacency", torch.ones(()))
         centres = torch.linspace(config.first_gaussian, config.cutoff, config.gaussians)
         self.register_buffer("centres", centres, persistent=False)
 
-    def forward(self, batch: BatchedGraph) -> torch.Tensor:
-        """BatchedGraph of b crystals -> (b,) eV per atom."""
+    def energy_and_latent(
+        self, batch: BatchedGraph, shared: EdgeFeatures | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """BatchedGraph of b crystals -> (b,) eV per atom, (b, width) mean features of their atoms."""
         passing = message_passing(self.backend, batch.src, batch.dst, len(batch.numbers))
-        weights = (envelope(batch.distances, self.config.cutoff) / self.adjacency)[:, None]
+        features = shared or self.shared(batch)
+        weights = features.weights / self.adjacency
         atoms = self.elements(batch.numbers)
-        edges = self.edges(self.gaussian_features(batch.distances))
         for step in self.steps:
-            atoms, edges = step(atoms, edges, weights, passing)
-        correction: torch.Tensor = self.readout(mean_over_atoms(atoms, batch)).squeeze(1)
-        return self.baseline_energy(batch) + self.scale * correction
+            atoms = step(atoms, features.gaussians, weights, passing)
+        latent = batch.mean(atoms)
+        baseline = batch.mean(self.baseline[batch.numbers][:, None]).squeeze(1)
+        return baseline + self.scale * self.readout(latent).squeeze(1), latent
 
-    def gaussian_features(self, distances: torch.Tensor) -> torch.Tensor:
-        """(e,) -> (e, gaussians)."""
-        offsets = (distances[:, None] - self.centres) / self.config.gaussian_width
-        return torch.exp(-offsets.square())
+    def shared(self, batch: BatchedGraph) -> EdgeFeatures:
+        """All members of one shape see the same distances."""
+        offsets = (batch.distances[:, None] - self.centres) / self.config.gaussian_width
+        weights = envelope(batch.distances, self.config.cutoff) * batch.counts
+        return EdgeFeatures(torch.exp(-offsets.square()), weights[:, None])
 
-    def baseline_energy(self, batch: BatchedGraph) -> torch.Tensor:
-        """(b,) eV per atom: the sum of the elements' own energies."""
-        return mean_over_atoms(self.baseline[batch.numbers][:, None], batch).squeeze(1)
+    def fit_constants(self, encoded: list[Graph]) -> None:
+        """Set the mean adjacency."""
+        mean = sum(graph.neighbors for graph in encoded) / len(encoded)
+        self.adjacency.fill_(max(mean, 1.0))
 
 
 class Step(nn.Module):
-    """One step of message passing: atoms learn from their edges and, if wanted, edges from their ends."""
+    """One step of message passing: atoms learn from their edges."""
 
-    def __init__(self, width: int, edge_width: int, edge_updates: bool) -> None:
+    def __init__(self, width: int, gaussians: int) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(width)
         self.from_source = nn.Linear(width, width)
         self.from_target = nn.Linear(width, width, bias=False)
-        self.from_edge = nn.Linear(edge_width, width, bias=False)
-        self.to_edge = nn.Linear(width, width) if edge_updates else None
+        self.from_edge = nn.Linear(gaussians, width, bias=False)
+        self.filter = nn.Linear(gaussians, width)
         self.from_atom = nn.Linear(width, width)
         self.from_messages = nn.Linear(width, width, bias=False)
         self.to_atom = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, atoms: torch.Tensor, edges: torch.Tensor, weights: torch.Tensor, passing: MessagePassing
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """atoms (n, w), edges (e, w), weights (e, 1) -> the new atoms and edges."""
+        self, atoms: torch.Tensor, gaussians: torch.Tensor, weights: torch.Tensor, passing: MessagePassing
+    ) -> torch.Tensor:
+        """atoms (k, w), gaussians (e, g), weights (e, 1) -> the new atoms."""
         normed = self.norm(atoms)
         ends = passing.add_ends(self.from_source(normed), self.from_target(normed))
-        hidden = silu(torch.addmm(ends, edges, self.from_edge.weight.t()))
-        messages = passing.sum_messages(hidden * weights)
-        if self.to_edge is not None:
-            edges = edges + self.to_edge(hidden)
-        return atoms + self.to_atom(silu(self.from_atom(normed) + self.from_messages(messages))), edges
+        hidden = silu(torch.addmm(ends, gaussians, self.from_edge.weight.t()))
+        messages = passing.sum_messages(hidden * self.filter(gaussians) * weights)
+        update: torch.Tensor = self.to_atom(silu(self.from_atom(normed) + self.from_messages(messages)))
+        return atoms + update
 
 
 def envelope(distances: torch.Tensor, cutoff: float) -> torch.Tensor:
@@ -114,9 +138,3 @@ def envelope(distances: torch.Tensor, cutoff: float) -> torch.Tensor:
     """
     x = (distances / cutoff).clamp(max=1.0)
     return 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
-
-
-def mean_over_atoms(values: torch.Tensor, batch: BatchedGraph) -> torch.Tensor:
-    """(n, w) values per atom -> (b, w) means per crystal."""
-    totals = values.new_zeros((len(batch.sizes), values.shape[1])).index_add(0, batch.crystal, values)
-    return totals / batch.sizes[:, None]

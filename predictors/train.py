@@ -1,7 +1,8 @@
 """Train one member of an ensemble. Read it from the top down: config, then `train_member`, then its parts.
 
 Every random choice follows from (seed, epoch), so a run that was killed and taken up again from its last epoch
-gives the same numbers as one that was left alone (as long as no `max_minutes` bends the schedule).
+gives the same numbers as one that was left alone (as long as no `max_minutes` bends the schedule). Started by torchrun,
+the processes share each batch, on a GPU each where there are some.
 """
 
 from __future__ import annotations
@@ -15,41 +16,47 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import huber_loss
 
-from predictors.augmentation import Perturbation, perturbed
+from predictors.augmentation import Perturbation
 from predictors.checkpoint import TrainingState, load_state, save_state
 from predictors.cpu import tune_cpu
+from predictors.distributed import Crew, join_crew
+from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
-from predictors.graph import Graph, batch_graphs, build_graph
+from predictors.examples import Examples, Indices
 from predictors.model_files import ModelRecord
+from predictors.optimizer_state import optimizer_groups, restore_optimizer
 from predictors.progress import progress_bar
+from predictors.shapes import as_values, from_values
 from predictors.splits import Split
-from predictors.structure_model import ModelConfig, StructureModel
+from predictors.structure_model import StructureConfig
 from predictors.training_set import TrainingSet, fit_baseline
 
 STATE = "state.safetensors"
 METRICS = "metrics.jsonl"
+VALIDATION_BATCH = 256
+CONSTANTS_FROM = 2000  # crystals that the mean adjacency is taken from
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The plan of one member's training."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=StructureConfig)
     perturbation: Perturbation = field(default_factory=Perturbation)
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-2
-    huber_delta: float = 0.1  # eV per atom
+    huber_delta: float = 0.01  # eV per atom: but for the smallest, errors count by their size
     gradient_norm: float = 1.0
     ema_decay: float = 0.999
     patience: int | None = None  # epochs without a better validation error
     bootstrap: bool = False
+    bfloat16: bool = False  # matrix products of half the digits, where there is a GPU
     max_minutes: float | None = None  # the schedule is hurried so that it ends then
 
 
@@ -74,56 +81,29 @@ def train_member(data: TrainingSet, folder: Path, config: TrainConfig, seed: int
     the folder was begun with another plan or other data, Diverged if the loss does.
     """
     tune_cpu(threads=1)
-    folder.mkdir(parents=True, exist_ok=True)
-    member = Member(data, config, seed)
-    member.resume(folder)
-    while not member.finished():
-        metrics = member.run_epoch()
-        member.save(folder)
-        yield metrics
-
-
-def assemble(folders: list[Path], level: str) -> Ensemble:
-    """The members of several folders as one ensemble at a level. Raise BadCheckpoint or BadTrainingSet."""
-    from importlib.metadata import version
-
-    states = [load_state(folder / STATE) for folder in folders]
-    plans = [json.loads(state.about["plan"]) for state in states]
-    if len({(plan["data"], tuple(plan["excluded"])) for plan in plans}) > 1:
-        raise BadTrainingSet("the members were trained on different data or exclusions: an ensemble needs the same")
-    trained = [trained_model(folder) for folder in folders]
-    best = [metrics[-1].best_validation_mae for _, metrics in trained]
-    record = ModelRecord(
-        level=level,
-        elements=tuple(sorted({z for state in states for z in json.loads(state.about["elements"])})),
-        excluded=tuple(plans[0]["excluded"]) if plans else (),
-        data_hash=plans[0]["data"] if plans else "",
-        code_version=version("motherlode"),
-        metrics={"mean_member_validation_mae": float(np.mean(best)) if best else 0.0},
-    )
-    return Ensemble([model for model, _ in trained], record)
-
-
-def trained_model(folder: Path) -> tuple[StructureModel, list[EpochMetrics]]:
-    """The best averaged weights of a member's folder, and its metrics. Raise BadCheckpoint."""
-    state = load_state(folder / STATE)
-    plan = json.loads(state.about["plan"])
-    model = StructureModel(ModelConfig(**plan["model"]))
-    model.load_state_dict(state.group("best"))
-    return model.eval(), [EpochMetrics(**row) for row in json.loads(state.about["metrics"])]
+    with join_crew() as crew:
+        folder.mkdir(parents=True, exist_ok=True)
+        member = Member(data, config, seed, crew)
+        member.resume(folder)
+        while not member.finished():
+            metrics = member.run_epoch()
+            if crew.leads:
+                member.save(folder)
+            yield metrics
 
 
 class Member:
-    """A model in training: its weights, their running average, the optimizer, and the data as graphs."""
+    """A model in training: its weights, their running average, the optimizer, and the data."""
 
-    def __init__(self, data: TrainingSet, config: TrainConfig, seed: int) -> None:
-        self.data, self.config, self.seed = data, config, seed
-        self.graphs: dict[int, Graph] = {}
-        self.validation = data.part(Split.VALIDATION)
-        self.training = self._training_part()
-        self.model = self._new_model()
+    def __init__(self, data: TrainingSet, config: TrainConfig, seed: int, crew: Crew) -> None:
+        self.data, self.config, self.seed, self.crew = data, config, seed, crew
+        self.examples = Examples(data, config.model, config.perturbation)
+        self.targets = torch.from_numpy(data.targets).to(crew.device)
+        self.training, self.validation = self._training_part(), data.part(Split.VALIDATION)
+        self.model = self._new_model().to(crew.device)
+        self.shared = crew.wrap(self.model)
         self.average = deepcopy(self.model)
-        self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
+        self.best = copied(self.average)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -138,11 +118,11 @@ class Member:
         seen, rate = 0, 0.0
         batches = self._batches(self._epoch())
         with progress_bar(
-            f"member {self.seed} epoch {self._epoch() + 1}/{self.config.epochs}", len(batches)
+            f"member {self.seed} epoch {self._epoch() + 1}/{self.config.epochs}", len(batches), self.crew.leads
         ) as advance:
             for step, (indices, rng) in enumerate(batches):
                 self.elapsed = before + time.monotonic() - started
-                if losses and self._out_of_time():
+                if losses and self.crew.agree(self._out_of_time()):
                     break
                 rate = self._learning_rate(self._epoch() + step / len(batches))
                 losses.append(self._update(indices, rng, rate))
@@ -151,39 +131,15 @@ class Member:
         speed = seen / (time.monotonic() - started)
         error = self._validation_error()
         self.elapsed = before + time.monotonic() - started
-        return self._note(float(np.mean(losses)), error, rate, speed)
+        return self._note(self.crew.mean(float(np.mean(losses))), error, rate, speed)
 
-    def _note(self, loss: float, error: float, rate: float, speed: float) -> EpochMetrics:
-        """Keep the epoch's row, and the averaged weights if they are the best so far."""
-        best = min([error, *(row.validation_mae for row in self.metrics)])
-        if error == best:
-            self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
-        row = EpochMetrics(self._epoch(), loss, error, best, rate, speed, self.elapsed)
-        self.metrics.append(row)
-        return row
-
-    def _epoch(self) -> int:
-        return len(self.metrics)
-
-    def _out_of_time(self) -> bool:
-        return self.config.max_minutes is not None and self.elapsed >= self.config.max_minutes * 60
-
-    def finished(self) -> bool:
-        """Whether the plan, the time or the patience is at its end."""
-        if len(self.metrics) >= self.config.epochs:
-            return True
-        if not self.metrics:
-            return False
-        if self._out_of_time():
-            return True
-        errors = [row.validation_mae for row in self.metrics]
-        return self.config.patience is not None and len(errors) - 1 - int(np.argmin(errors)) >= self.config.patience
-
-    def _update(self, indices: NDArray[np.intp], rng: np.random.Generator, rate: float) -> float:
-        batch = batch_graphs([self._graph(index, rng) for index in indices])
-        targets = torch.from_numpy(self.data.targets[indices])
+    def _update(self, indices: Indices, rng: np.random.Generator, rate: float) -> float:
+        mine = self.crew.share(indices)
+        batch = self.examples.batch(mine, rng).to(self.crew.device)
+        with torch.autocast(self.crew.device.type, torch.bfloat16, enabled=self._halves_digits()):
+            energies = self.shared(batch)
         delta = self.config.huber_delta
-        loss = huber_loss(self.model(batch), targets, delta=delta) / delta
+        loss = huber_loss(energies.float(), self.targets[torch.from_numpy(mine)], delta=delta) / delta
         if not torch.isfinite(loss):
             raise Diverged("the loss became NaN or infinite: take a smaller learning rate")
         self.optimizer.zero_grad()
@@ -193,7 +149,10 @@ class Member:
             group["lr"] = rate
         self.optimizer.step()
         self._follow()
-        return loss.item()
+        return loss.item() * delta
+
+    def _halves_digits(self) -> bool:
+        return self.config.bfloat16 and self.crew.device.type == "cuda"
 
     def _follow(self) -> None:
         """Move the averaged weights towards the new ones; faster at first."""
@@ -211,50 +170,65 @@ class Member:
         warmup = min(1.0, (epochs_done + 0.02) / max(self.config.warmup_epochs, 0.02))
         return self.config.learning_rate * warmup * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
 
-    def _batches(self, epoch: int) -> list[tuple[NDArray[np.intp], np.random.Generator]]:
+    def _batches(self, epoch: int) -> list[tuple[Indices, np.random.Generator]]:
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(self.training)
         cuts = range(self.config.batch_size, len(order), self.config.batch_size)
         return [(indices, rng) for indices in np.split(order, cuts)]
 
-    def _graph(self, index: int, rng: np.random.Generator | None) -> Graph:
-        """The crystal's graph as it is, or, by the dice, that of a copy."""
-        config = self.config
-        if rng is not None and rng.random() < config.perturbation.probability:
-            copy = perturbed(self.data.crystals[index], config.perturbation, rng)
-            return build_graph(copy, config.model.cutoff, config.model.max_neighbors)
-        if index not in self.graphs:
-            crystal = self.data.crystals[index]
-            self.graphs[index] = build_graph(crystal, config.model.cutoff, config.model.max_neighbors)
-        return self.graphs[index]
-
     def _validation_error(self) -> float:
         self.average.eval()
-        errors = []
+        errors = torch.zeros((), device=self.crew.device)
+        mine = self.validation[self.crew.rank :: self.crew.size]
         with torch.no_grad():
-            for indices in np.split(self.validation, range(256, len(self.validation), 256)):
-                energies = self.average(batch_graphs([self._graph(index, None) for index in indices])).numpy()
-                errors.append(np.abs(energies - self.data.targets[indices]))
-        return float(np.concatenate(errors).mean())
+            for start in range(0, len(mine), VALIDATION_BATCH):
+                indices = mine[start : start + VALIDATION_BATCH]
+                energies = self.average(self.examples.batch(indices).to(self.crew.device))
+                errors += (energies - self.targets[torch.from_numpy(indices)]).abs().sum()
+        return self.crew.total(float(errors)) / len(self.validation)
 
-    def _training_part(self) -> NDArray[np.intp]:
+    def _note(self, loss: float, error: float, rate: float, speed: float) -> EpochMetrics:
+        """Keep the epoch's row, and the averaged weights if they are the best so far."""
+        best = min([error, *(row.validation_mae for row in self.metrics)])
+        if error == best:
+            self.best = copied(self.average)
+        row = EpochMetrics(self._epoch(), loss, error, best, rate, speed, self.elapsed)
+        self.metrics.append(row)
+        return row
+
+    def _epoch(self) -> int:
+        return len(self.metrics)
+
+    def _out_of_time(self) -> bool:
+        return self.config.max_minutes is not None and self.elapsed >= self.config.max_minutes * 60
+
+    def finished(self) -> bool:
+        """Whether the plan, the time or the patience is at its end."""
+        if len(self.metrics) >= self.config.epochs:
+            return True
+        if not self.metrics:
+            return False
+        if self.crew.agree(self._out_of_time()):
+            return True
+        errors = [row.validation_mae for row in self.metrics]
+        return self.config.patience is not None and len(errors) - 1 - int(np.argmin(errors)) >= self.config.patience
+
+    def _training_part(self) -> Indices:
         part = self.data.part(Split.TRAIN)
         if self.config.bootstrap:
             part = np.random.default_rng((self.seed, 1 << 20)).choice(part, len(part))
         return part
 
-    def _new_model(self) -> StructureModel:
-        """Weights by the seed; baseline, scale and adjacency by the training part."""
+    def _new_model(self) -> EnergyModel:
+        """Weights by the seed; baseline, scale and the network's own constants by the training part."""
         torch.manual_seed(self.seed)
-        model = StructureModel(self.config.model)
+        model = self.config.model.build()
         sample = np.unique(self.training)
         baseline = fit_baseline(self.data, sample)
         energies = np.array([baseline[self.data.crystals[i].numbers].mean() for i in sample])
-        graphs = [self._graph(i, None) for i in sample[:2000]]
-        adjacency = sum(len(g.src) for g in graphs) / sum(len(g.numbers) for g in graphs)
         model.baseline.copy_(torch.from_numpy(baseline))
         model.scale.fill_(max(float(np.std(self.data.targets[sample] - energies)), 1e-3))
-        model.adjacency.fill_(max(adjacency, 1.0))
+        model.fit_constants([self.examples.one(int(index)) for index in sample[:CONSTANTS_FROM]])
         return model
 
     def save(self, folder: Path) -> None:
@@ -279,9 +253,9 @@ class Member:
 
     def resume(self, folder: Path) -> None:
         """Take up the run that `folder` holds, if any, and mend its metrics file."""
-        (folder / METRICS).touch()
         if not (folder / STATE).exists():
-            (folder / METRICS).write_text("")
+            if self.crew.leads:
+                (folder / METRICS).write_text("")
             return
         state = load_state(folder / STATE)
         if state.about["plan"] != self._plan():
@@ -292,27 +266,47 @@ class Member:
         restore_optimizer(self.optimizer, self.model, state)
         self.metrics = [EpochMetrics(**row) for row in json.loads(state.about["metrics"])]
         self.updates, self.elapsed = int(state.about["updates"]), float(state.about["elapsed"])
-        (folder / METRICS).write_text("".join(json.dumps(asdict(row)) + "\n" for row in self.metrics))
+        if self.crew.leads:
+            (folder / METRICS).write_text("".join(json.dumps(asdict(row)) + "\n" for row in self.metrics))
 
     def _plan(self) -> str:
         """What must be the same for a run to go on. Time and length may be changed in between."""
-        plan = asdict(self.config) | {"seed": self.seed, "data": self.data.data_hash, "excluded": self.data.excluded}
+        plan = asdict(self.config) | {"model": as_values(self.config.model), "seed": self.seed}
+        plan |= {"data": self.data.data_hash, "excluded": self.data.excluded}
         for name in ("max_minutes", "patience"):
             plan.pop(name)
         return json.dumps(plan, sort_keys=True)
 
 
-def optimizer_groups(optimizer: torch.optim.Optimizer, model: StructureModel) -> dict[str, dict[str, torch.Tensor]]:
-    """The optimizer's memory by kind ("exp_avg", ...) and parameter name."""
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        for kind, value in optimizer.state[parameter].items():
-            groups.setdefault(f"optimizer_{kind}", {})[name] = value
-    return groups
+def copied(model: EnergyModel) -> dict[str, torch.Tensor]:
+    """The model's weights and buffers as they are now."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: StructureModel, state: TrainingState) -> None:
-    """Give the optimizer back the memory that `optimizer_groups` took."""
-    kinds = [group.removeprefix("optimizer_") for group in state.groups if group.startswith("optimizer_")]
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {kind: state.group(f"optimizer_{kind}")[name] for kind in kinds}
+def assemble(folders: list[Path], level: str) -> Ensemble:
+    """The members of several folders as one ensemble at a level. Raise BadCheckpoint or BadTrainingSet."""
+    from importlib.metadata import version
+
+    states = [load_state(folder / STATE) for folder in folders]
+    plans = [json.loads(state.about["plan"]) for state in states]
+    if len({(plan["data"], tuple(plan["excluded"])) for plan in plans}) > 1:
+        raise BadTrainingSet("the members were trained on different data or exclusions: an ensemble needs the same")
+    trained = [trained_model(folder) for folder in folders]
+    best = [metrics[-1].best_validation_mae for _, metrics in trained]
+    record = ModelRecord(
+        level=level,
+        elements=tuple(sorted({z for state in states for z in json.loads(state.about["elements"])})),
+        excluded=tuple(plans[0]["excluded"]) if plans else (),
+        data_hash=plans[0]["data"] if plans else "",
+        code_version=version("motherlode"),
+        metrics={"mean_member_validation_mae": float(np.mean(best)) if best else 0.0},
+    )
+    return Ensemble([model for model, _ in trained], record)
+
+
+def trained_model(folder: Path) -> tuple[EnergyModel, list[EpochMetrics]]:
+    """The best averaged weights of a member's folder, and its metrics. Raise BadCheckpoint."""
+    state = load_state(folder / STATE)
+    model = from_values(json.loads(state.about["plan"])["model"]).build()
+    model.load_state_dict(state.group("best"))
+    return model.eval(), [EpochMetrics(**row) for row in json.loads(state.about["metrics"])]

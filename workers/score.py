@@ -26,7 +26,8 @@ from workers.loop import Done, Failed, Outcome
 from workers.train import model_files
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble, Predictions
+    from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictions
 
 
 class ScoreDaemon:

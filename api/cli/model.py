@@ -1,4 +1,4 @@
-"""lode model relabel | train | list | promote | register."""
+"""lode model relabel | polymorphs | substitutes | train | list | promote | register."""
 
 from __future__ import annotations
 
@@ -65,6 +65,30 @@ def polymorphs(
     compounds = drawn(hypothetical(parents, families, excluded, settings), count, core, seed=0)
     named = [(f"polymorph:{number}", *compound) for number, compound in enumerate(compounds)]
     _label_into(out, level, "at best volume", named)
+
+
+@model.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option("--count", default=20_000, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out.")
+@click.option("--level", default=DEFAULT_LEVEL, show_default=True)
+@click.option("--max-sites", default=12, show_default=True, help="Sites of the largest parent.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the parts; the table goes beside it."
+)
+def substitutes(file: Path, count: int, seed: int, exclude: Path | None, level: str, max_sites: int, out: Path) -> None:
+    """Label crystals of FILE with other elements on their sites, as they stand: OUT.parquet. Goes on where it stopped.
+
+    Known crystals are mostly stable: these show a model what is not.
+    """
+    from registry.hull.levels import load_level
+    from workers.substitutes import substitutes as draw
+
+    parents = [crystal for _, _, crystal in _records(file, max_sites)]
+    excluded = exclude.read_text().split() if exclude else []
+    drawn = draw(parents, load_level(level).references, excluded, count, seed)
+    _label_into(out, level, "as they stand", [(f"substitute:{seed}:{n}", *one) for n, one in enumerate(drawn)])
 
 
 def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, Crystal]]) -> None:

@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.ensemble import Ensemble, Predictions
+from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
 from predictors.evaluate import errors_of, evaluate
 from predictors.model_files import ModelRecord
+from predictors.predictor import Predictions
 from predictors.structure_model import StructureModel
 from predictors.training_set import TrainingSet
 
 
 def predictions(members: np.ndarray) -> Predictions:
-    low, high = np.percentile(members, [25, 75], axis=1)
-    return Predictions(np.median(members, axis=1), high - low, members, np.ones(len(members)), {})
+    return Predictions.of(members[:, None, :], np.ones(1), np.zeros((len(members), 1, 0)))
 
 
 def test_errors_are_those_of_the_textbook(rng: np.random.Generator) -> None:

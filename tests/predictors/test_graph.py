@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictors.augmentation import PlainCrystal
+from predictors.batch import batch_graphs
 from predictors.errors import BadCrystal
-from predictors.graph import batch_graphs, build_graph, scale_graph
+from predictors.graph import build_graph, scale_graph
 
 CUBE = PlainCrystal(np.eye(3) * 4.0, np.array([11], dtype=np.int16), np.zeros((1, 3)))
 LONELY = PlainCrystal(np.eye(3) * 30.0, np.array([10], dtype=np.int16), np.zeros((1, 3)))
@@ -35,7 +36,7 @@ def brute_force(c: PlainCrystal, cutoff: float, reach: int = 4) -> list[tuple[in
 @given(seed=st.integers(0, 10_000), atoms=st.integers(1, 4))
 def test_neighbours_are_those_of_brute_force(seed: int, atoms: int) -> None:
     c = crystal(seed, atoms)
-    graph = build_graph(c, 5.0)
+    graph = build_graph(c, 5.0, tolerance=None)
     ours = sorted(zip(graph.dst.tolist(), graph.src.tolist(), graph.distances.tolist(), strict=True))
     theirs = brute_force(c, 5.0)
     assert [(i, j) for i, j, _ in ours] == [(i, j) for i, j, _ in theirs]
@@ -47,9 +48,9 @@ def test_edges_are_sorted_by_centre() -> None:
 
 
 def test_the_cap_keeps_whole_shells() -> None:
-    assert len(build_graph(CUBE, 7.0).src) == 26
-    assert len(build_graph(CUBE, 7.0, 4).src) == 6  # all six nearest tie
-    assert len(build_graph(CUBE, 7.0, 7).src) == 18
+    assert build_graph(CUBE, 7.0).neighbors == 26
+    assert build_graph(CUBE, 7.0, 4).neighbors == 6  # all six nearest tie
+    assert build_graph(CUBE, 7.0, 7).neighbors == 18
 
 
 def test_an_isolated_atom_is_a_node_without_edges() -> None:
@@ -68,8 +69,9 @@ def test_a_scaled_list_is_the_list_of_the_scaled_crystal() -> None:
 def test_a_batch_counts_through() -> None:
     batch = batch_graphs([build_graph(CUBE, 4.5), build_graph(LONELY, 4.5), build_graph(CUBE, 4.5)])
     assert batch.crystal.tolist() == [0, 1, 2]
-    assert batch.sizes.tolist() == [1, 1, 1]
-    assert batch.dst.tolist() == [0] * 6 + [2] * 6
+    assert batch.shares.tolist() == [1, 1, 1]
+    assert batch.first.tolist() == [0, 1, 2]
+    assert (batch.src.tolist(), batch.dst.tolist(), batch.counts.tolist()) == ([0, 2], [0, 2], [6, 6])
     assert batch.distances.dtype == torch.float32
 
 

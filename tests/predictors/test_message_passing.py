@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from predictors.augmentation import PlainCrystal
+from predictors.batch import BatchedGraph, batch_graphs
 from predictors.errors import BackendMissing
-from predictors.graph import BatchedGraph, batch_graphs, build_graph
+from predictors.graph import build_graph
 from predictors.message_passing import available_backends, message_passing
-from predictors.structure_model import ModelConfig, StructureModel
+from predictors.published_model import PublishedConfig
+from predictors.structure_model import StructureConfig
 
 needs_dgl = pytest.mark.skipif("dgl" not in available_backends(), reason="dgl isn't installed")
 
@@ -49,13 +51,13 @@ def test_the_back_ends_agree_on_sums_and_gradients() -> None:
 
 
 @needs_dgl
-@pytest.mark.parametrize("edge_updates", [True, False])
-def test_the_model_gives_the_same_on_both(double: None, edge_updates: bool) -> None:
+@pytest.mark.parametrize("config", [StructureConfig(width=16), PublishedConfig(width=16)])
+def test_a_model_gives_the_same_on_both(double: None, config: StructureConfig | PublishedConfig) -> None:
     graph = batch()
     energies, gradients = [], []
     for name in ("torch", "dgl"):
         torch.manual_seed(0)
-        model = StructureModel(ModelConfig(width=16, edge_updates=edge_updates), backend=name)
+        model = config.build(backend=name)
         energy = model(graph)
         energy.square().sum().backward()
         energies.append(energy.detach())

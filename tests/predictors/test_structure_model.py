@@ -5,14 +5,23 @@ import pytest
 import torch
 
 from predictors.augmentation import PlainCrystal
-from predictors.graph import batch_graphs, build_graph
+from predictors.energy_model import EnergyModel
+from predictors.published_model import PublishedConfig
 from predictors.structure_model import StructureModel, envelope
 
 
-def energy(model: StructureModel, *crystals: PlainCrystal) -> list[float]:
-    graphs = [build_graph(c, model.config.cutoff, model.config.max_neighbors) for c in crystals]
+def energy(model: EnergyModel, *crystals: PlainCrystal) -> list[float]:
     with torch.no_grad():
-        return model(batch_graphs(graphs)).double().tolist()
+        return model(model.config.collate([model.config.encode(c) for c in crystals])).double().tolist()
+
+
+@pytest.fixture(params=["ours", "published"])
+def either(request: pytest.FixtureRequest, model: StructureModel) -> EnergyModel:
+    """Ours, and the published one with weights by chance."""
+    if request.param == "ours":
+        return model
+    torch.manual_seed(0)
+    return PublishedConfig(width=16).build().eval()
 
 
 @pytest.fixture
@@ -27,7 +36,7 @@ def rotation(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_the_energy_knows_no_order_origin_orientation_or_image(
-    model: StructureModel, crystal: PlainCrystal, rng: np.random.Generator
+    either: EnergyModel, crystal: PlainCrystal, rng: np.random.Generator
 ) -> None:
     order = np.array([2, 0, 3, 1])
     shift = rng.random(3)
@@ -37,23 +46,23 @@ def test_the_energy_knows_no_order_origin_orientation_or_image(
         PlainCrystal(crystal.lattice @ rotation(rng), crystal.numbers, crystal.frac_coords),
         PlainCrystal(crystal.lattice, crystal.numbers, crystal.frac_coords + rng.integers(-3, 3, (4, 3))),
     ]
-    first, *others = energy(model, crystal, *same)
+    first, *others = energy(either, crystal, *same)
     np.testing.assert_allclose(others, first, atol=2e-5)
 
 
-def test_a_supercell_has_the_energy_of_its_cell(model: StructureModel, crystal: PlainCrystal) -> None:
+def test_a_supercell_has_the_energy_of_its_cell(either: EnergyModel, crystal: PlainCrystal) -> None:
     doubled = PlainCrystal(
         crystal.lattice * np.array([[2.0], [1], [1]]),
         np.tile(crystal.numbers, 2),
         np.concatenate([crystal.frac_coords / [2, 1, 1], (crystal.frac_coords + np.array([1, 0, 0])) / [2, 1, 1]]),
     )
-    np.testing.assert_allclose(*energy(model, crystal, doubled), atol=2e-5)
+    np.testing.assert_allclose(*energy(either, crystal, doubled), atol=2e-5)
 
 
-def test_a_crystal_is_judged_alike_alone_and_in_company(model: StructureModel, crystal: PlainCrystal) -> None:
+def test_a_crystal_is_judged_alike_alone_and_in_company(either: EnergyModel, crystal: PlainCrystal) -> None:
     lonely = PlainCrystal(np.eye(3) * 40, np.array([18], dtype=np.int16), np.zeros((1, 3)))
-    alone = [energy(model, crystal)[0], energy(model, lonely)[0]]
-    np.testing.assert_allclose(energy(model, crystal, lonely), alone, atol=1e-5)
+    alone = [energy(either, crystal)[0], energy(either, lonely)[0]]
+    np.testing.assert_allclose(energy(either, crystal, lonely), alone, atol=1e-5)
     assert np.isfinite(alone).all()
 
 

