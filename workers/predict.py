@@ -18,17 +18,19 @@ from sqlalchemy.orm import Session
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.database import long_transaction
-from registry.errors import BadRecord, LevelMismatch, MissingReference
+from registry.errors import BadRecord, LevelMismatch, MissingReference, NotFound
 from registry.hull.entries import LevelEntries, level_entries
 from registry.hull.geometry import Entry, Hull, HullPoint
 from registry.hull.level_rows import level_id
+from registry.hull.levels import shipped_levels
 from registry.identity.composition import SYMBOLS, Composition
 from registry.identity.duplicates import Identity
 from registry.nearest import Neighbourhood, neighbourhoods
 from workers.candidates.filters import flags, neighbour_pairs
+from workers.potentials import predictor_of
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictor
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 MANY_ELEMENTS = 12  # a crystal of more has so many subsystems that the whole level is read
@@ -51,9 +53,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """What a registry says of crystals: the level's entries in their chemical systems, and the neighbours of each."""
+    """What a registry says of crystals: the level's entries in their chemical systems, and the neighbours of each.
 
-    level: LevelEntries
+    level: None where the registry has nothing at that level
+    """
+
+    level: LevelEntries | None
     neighbourhoods: Sequence[Neighbourhood]
 
 
@@ -87,10 +92,23 @@ class OpenHull:
 
 
 def known_of(session: Session, crystals: Sequence[Crystal], level: str) -> Known:
-    """What a registry knows of crystals, by queries whose number doesn't depend on theirs. Raises NotFound (level)."""
+    """What a registry knows of crystals, by queries whose number doesn't depend on theirs.
+
+    Raises NotFound for a level that neither the registry nor the project has.
+    """
     long_transaction(session)  # thousands of crystals are compared in it
-    entries = level_entries(session, level_id(session, level), _systems_of(crystals))
+    entries = _entries(session, crystals, level)
     return Known(entries, neighbourhoods(session, [Identity(crystal) for crystal in crystals], level))
+
+
+def _entries(session: Session, crystals: Sequence[Crystal], level: str) -> LevelEntries | None:
+    try:
+        at = level_id(session, level)
+    except NotFound:
+        if level not in shipped_levels():
+            raise
+        return None
+    return level_entries(session, at, _systems_of(crystals))
 
 
 def _systems_of(crystals: Sequence[Crystal]) -> list[str] | None:
@@ -112,28 +130,23 @@ def predict_crystals(
     known: what a registry knows of the crystals at the model's level, or None to say nothing of it
     Raises LevelMismatch when the entries are of another level.
     """
-    from predictors.checkpoint import model_from
-    from predictors.cpu import tune_cpu
-
     if not items:
         return []
-    tune_cpu(1)
-    ensemble = model_from(model)
-    if known is not None and known.level.level != ensemble.record.level:
+    level = model.record().level
+    if known is not None and known.level is not None and known.level.level != level:
         raise LevelMismatch(
-            f"model '{model.name}' predicts at level '{ensemble.record.level}', "
-            f"the hull is of level '{known.level.level}'"
+            f"model '{model.name}' predicts at level '{level}', the hull is of level '{known.level.level}'"
         )
     crystals = [item for item in items if isinstance(item, Crystal)]
-    predicted = iter(_predicted(crystals, ensemble, known, unrelaxed))
+    predicted = iter(_predicted(crystals, predictor_of(model), known, unrelaxed))
     rows = [UNKNOWN | {"flags": [item.reason]} if isinstance(item, BadRecord) else next(predicted) for item in items]
-    said = {"model": model.name, "level": ensemble.record.level}
+    said = {"model": model.name, "level": level}
     return [{"index": index, **row, **said} for index, row in enumerate(rows)]
 
 
-def _predicted(crystals: Sequence[Crystal], ensemble: Ensemble, known: Known | None, unrelaxed: bool) -> list[Row]:
-    found = ensemble.predict(crystals, volume_scan=unrelaxed)
-    hull = OpenHull(known.level) if known is not None else None
+def _predicted(crystals: Sequence[Crystal], predictor: Predictor, known: Known | None, unrelaxed: bool) -> list[Row]:
+    found = predictor.predict(crystals, volume_scan=unrelaxed)
+    hull = OpenHull(known.level) if known is not None and known.level is not None else None
     rows = []
     for index, crystal in enumerate(crystals):
         energy = float(found.energy[index])
@@ -144,6 +157,8 @@ def _predicted(crystals: Sequence[Crystal], ensemble: Ensemble, known: Known | N
             row["flags"].append(found.refused[index])
         elif hull is not None:
             _place(row, crystal, energy, hull, near)
+        elif known is not None:
+            row["flags"].append(f"no place on the hull: the registry has no level '{predictor.record.level}'")
         rows.append(row)
     return rows
 
@@ -156,7 +171,7 @@ def _row(crystal: Crystal, energy: float, spread: float) -> Row:
     return UNKNOWN | {
         "formula": Composition.of(crystal.amounts).reduced_formula,
         "formation_energy_per_atom": energy if known else None,
-        "spread": spread if known else None,
+        "spread": spread if np.isfinite(spread) else None,  # a single potential has none
         "flags": marks,
     }
 

@@ -14,8 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from predictors.errors import BadCheckpoint
-from predictors.model_files import ModelFiles
+from predictors.errors import BadCheckpoint, PotentialMissing
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.ingest import crystals
@@ -23,11 +22,11 @@ from registry.models import Prediction
 from registry.queue import Claim
 from registry.states import ErrorClass, Kind, Stage
 from workers.loop import Done, Failed, Outcome
+from workers.potentials import predictor_of
 from workers.train import model_files
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble
-    from predictors.predictor import Predictions
+    from predictors.predictor import Predictions, Predictor
 
 
 class ScoreDaemon:
@@ -38,7 +37,7 @@ class ScoreDaemon:
         self.kind = Kind.SCORE if stage is Stage.SINGLE else Kind.REFINE
         self.batch = 512 if stage is Stage.SINGLE else 32
         self.lease_seconds = 120.0
-        self._ensembles: dict[int, Ensemble] = {}
+        self._ensembles: dict[int, Predictor] = {}
 
     def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
         for model_id in sorted({claim.target_id for claim in claims}):
@@ -51,7 +50,7 @@ class ScoreDaemon:
             found = crystals(session, [claim.subject_id for claim in claims])
         try:
             ensemble = self._ensemble(engine, model_id)
-        except BadCheckpoint as error:  # of another version of the code, perhaps: another node may read it
+        except (BadCheckpoint, PotentialMissing) as error:  # another node may read it, or have it
             for claim in claims:
                 yield Failed(claim, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)), _nothing)
             return
@@ -65,26 +64,17 @@ class ScoreDaemon:
                 row = prediction_row(claim.target_id, self.stage, predictions, index)
                 yield Done(claim, partial(_write, {"structure_id": claim.subject_id, **row}))
 
-    def _ask(self, ensemble: Ensemble, candidates: Sequence[Crystal]) -> Predictions:
+    def _ask(self, ensemble: Predictor, candidates: Sequence[Crystal]) -> Predictions:
         if self.stage is Stage.SINGLE:
             return ensemble.predict(candidates, members=1)
         return ensemble.predict(candidates, volume_scan=True)
 
-    def _ensemble(self, engine: Engine, model_id: int) -> Ensemble:
+    def _ensemble(self, engine: Engine, model_id: int) -> Predictor:
         if model_id not in self._ensembles:
             with Session(engine) as session:
                 files = model_files(session, model_id)
-            self._ensembles[model_id] = ensemble_of(files)
+            self._ensembles[model_id] = predictor_of(files)
         return self._ensembles[model_id]
-
-
-def ensemble_of(files: ModelFiles) -> Ensemble:
-    """A stored model, ready to predict in this process. Raises BadCheckpoint."""
-    from predictors.checkpoint import model_from
-    from predictors.cpu import tune_cpu
-
-    tune_cpu(1)
-    return model_from(files)
 
 
 def prediction_row(model_id: int, stage: Stage, predictions: Predictions, index: int) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, C
             done += records_done
             advance(f"{of.engine}, {how}", done, len(records))
 
-        relabel(records, label, out, count)
+        relabel(records, label, of, out, count)
     table = with_targets(out, of)
     table.to_parquet(out.with_suffix(".parquet"))
     click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
