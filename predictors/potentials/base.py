@@ -20,6 +20,7 @@ from predictors.predictor import Floats, Predictions, Progress
 
 CRYSTALS_AT_ONCE = 64
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
+DENSEST = 2.0  # cubic angstrom per atom; the lists of denser cells take minutes
 SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
 
 FormationEnergy = Callable[[CrystalLike, float], float]
@@ -58,7 +59,7 @@ class Potential(Protocol):
 
 
 def check_surroundings(crystal: CrystalLike, elements: Sequence[int], cutoff: float) -> None:
-    """Raise BadCrystal where a potential can say nothing: unknown elements, atoms alone or on top of each other."""
+    """Raise BadCrystal where a potential can say nothing: unknown elements, atoms alone or pressed together."""
     from ase.data import chemical_symbols
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
@@ -66,6 +67,8 @@ def check_surroundings(crystal: CrystalLike, elements: Sequence[int], cutoff: fl
     if unknown := sorted(set(np.asarray(crystal.numbers).tolist()) - set(elements)):
         raise BadCrystal(f"the potential was not trained on {', '.join(chemical_symbols[z] for z in unknown)}")
     lattice = np.ascontiguousarray(crystal.lattice, dtype=np.float64)
+    if (volume := abs(np.linalg.det(lattice)) / len(crystal.numbers)) < DENSEST:
+        raise BadCrystal(f"{volume:.2g} cubic angstrom per atom: too dense for any potential")
     points = np.ascontiguousarray((np.asarray(crystal.frac_coords, dtype=np.float64) % 1.0) @ lattice)
     one, _, _, distances = find_points_in_spheres(points, points, cutoff, np.ones(3, dtype=np.int64), lattice, 1e-8)
     if len(alone := np.flatnonzero(np.bincount(one, minlength=len(points)) < 2)):  # each finds itself
