@@ -2,10 +2,10 @@
 
     python -m benchmarks.predictors_potentials [--quick]
 
-Relaxed compounds of up to 40 sites drawn at random from Li-Fe-P-O and Li-Co-Ni-O as of 2024 (300; with --quick 60), each
-asked as it stands, and the first of them (12; 4) over the volume scan. Both potentials learnt from crystals like these,
-and from many of them: the figures say that levels, corrections and references are right, not how they do on new ones.
-eV/atom; rates are crystals per CPU second on one thread, from arrays to formation energies. The last line is JSON.
+Relaxed compounds of up to 40 sites drawn at random from Li-Fe-P-O and Li-Co-Ni-O as of 2024 (300; with --quick 60),
+each asked as it stands, and the first of them (12; 4) over the volume scan. Both potentials learnt from crystals like
+these, and from many of them: the figures say that levels, corrections and references are right, not how they do on new
+ones. eV/atom; rates are crystals per CPU second on one thread, arrays to formation energies. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import hashlib
 import json
 from dataclasses import asdict
 
+from sqlalchemy.orm import Session
+
 from predictors.errors import BadCheckpoint, NoFormationEnergy
 from predictors.graph import CrystalLike
 from predictors.model_files import FORMAT, ModelFiles, ModelRecord
@@ -18,20 +20,37 @@ from predictors.potentials.named import POTENTIALS, load_potential
 from predictors.predictor import Predictor
 from registry.crystal import Crystal
 from registry.errors import MissingExtra
+from registry.hull.level_rows import ensure_level
 from registry.hull.levels import Level, load_level
+from workers.train import register_files
 
 
 def potential_files(name: str) -> ModelFiles:
-    """One of POTENTIALS as a model. Raises PotentialMissing where its package isn't installed."""
+    """One of POTENTIALS as a model. Raises PotentialMissing where its package isn't installed.
+
+    What it learnt from isn't here: the hash in its place is that of the version, which stands for it.
+    """
     potential = load_potential(name)
+    data = hashlib.sha256(potential.version.encode()).hexdigest()
+    record = ModelRecord(name, potential.elements, data_hash=data, code_version=potential.version)
     about = {
         "format": FORMAT,
         "potential": name,
         "members": 1,
-        **asdict(ModelRecord(name, potential.elements, code_version=potential.version)),
+        **asdict(record),
         "weights_sha256": hashlib.sha256(b"").hexdigest(),
     }
     return ModelFiles(name, (json.dumps(about, indent=2, sort_keys=True) + "\n").encode(), b"")
+
+
+def register_potential(session: Session, name: str) -> int:
+    """The id of a potential's model, written with its level where they are missing.
+
+    Raises PotentialMissing, and SettingsError where another version of it is registered.
+    """
+    files = potential_files(name)
+    ensure_level(session, load_level(name))
+    return register_files(session, name, files)
 
 
 def predictor_of(files: ModelFiles) -> Predictor:

@@ -18,11 +18,10 @@ from sqlalchemy.orm import Session
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.database import long_transaction
-from registry.errors import BadRecord, LevelMismatch, MissingReference, NotFound
+from registry.errors import BadRecord, LevelMismatch, MissingReference
 from registry.hull.entries import LevelEntries, level_entries
 from registry.hull.geometry import Entry, Hull, HullPoint
 from registry.hull.level_rows import level_id
-from registry.hull.levels import shipped_levels
 from registry.identity.composition import SYMBOLS, Composition
 from registry.identity.duplicates import Identity
 from registry.nearest import Neighbourhood, neighbourhoods
@@ -53,12 +52,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """What a registry says of crystals: the level's entries in their chemical systems, and the neighbours of each.
+    """What a registry says of crystals: the level's entries in their chemical systems, and the neighbours of each."""
 
-    level: None where the registry has nothing at that level
-    """
-
-    level: LevelEntries | None
+    level: LevelEntries
     neighbourhoods: Sequence[Neighbourhood]
 
 
@@ -92,23 +88,10 @@ class OpenHull:
 
 
 def known_of(session: Session, crystals: Sequence[Crystal], level: str) -> Known:
-    """What a registry knows of crystals, by queries whose number doesn't depend on theirs.
-
-    Raises NotFound for a level that neither the registry nor the project has.
-    """
+    """What a registry knows of crystals, by queries whose number doesn't depend on theirs. Raises NotFound (level)."""
     long_transaction(session)  # thousands of crystals are compared in it
-    entries = _entries(session, crystals, level)
+    entries = level_entries(session, level_id(session, level), _systems_of(crystals))
     return Known(entries, neighbourhoods(session, [Identity(crystal) for crystal in crystals], level))
-
-
-def _entries(session: Session, crystals: Sequence[Crystal], level: str) -> LevelEntries | None:
-    try:
-        at = level_id(session, level)
-    except NotFound:
-        if level not in shipped_levels():
-            raise
-        return None
-    return level_entries(session, at, _systems_of(crystals))
 
 
 def _systems_of(crystals: Sequence[Crystal]) -> list[str] | None:
@@ -133,7 +116,7 @@ def predict_crystals(
     if not items:
         return []
     level = model.record().level
-    if known is not None and known.level is not None and known.level.level != level:
+    if known is not None and known.level.level != level:
         raise LevelMismatch(
             f"model '{model.name}' predicts at level '{level}', the hull is of level '{known.level.level}'"
         )
@@ -146,7 +129,7 @@ def predict_crystals(
 
 def _predicted(crystals: Sequence[Crystal], predictor: Predictor, known: Known | None, unrelaxed: bool) -> list[Row]:
     found = predictor.predict(crystals, volume_scan=unrelaxed)
-    hull = OpenHull(known.level) if known is not None and known.level is not None else None
+    hull = OpenHull(known.level) if known is not None else None
     rows = []
     for index, crystal in enumerate(crystals):
         energy = float(found.energy[index])
@@ -157,8 +140,6 @@ def _predicted(crystals: Sequence[Crystal], predictor: Predictor, known: Known |
             row["flags"].append(found.refused[index])
         elif hull is not None:
             _place(row, crystal, energy, hull, near)
-        elif known is not None:
-            row["flags"].append(f"no place on the hull: the registry has no level '{predictor.record.level}'")
         rows.append(row)
     return rows
 

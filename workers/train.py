@@ -75,16 +75,16 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
 
 
 def register(session: Session, name: str, folder: Path) -> int:
+    """Write the row and the files of the model in a folder, as `register_files` does."""
+    return register_files(session, name, ModelFiles.read(folder))
+
+
+def register_files(session: Session, name: str, files: ModelFiles) -> int:
     """Write a model's row and its files; its id. A name that has this very checkpoint already stays as it is.
 
     Raises NotFound for an unknown level, BadCheckpoint for damaged files, SettingsError if another checkpoint has the
     name: predictions that name it must stay true.
     """
-    return register_files(session, name, ModelFiles.read(folder))
-
-
-def register_files(session: Session, name: str, files: ModelFiles) -> int:
-    """`register` of files that are read already."""
     record = files.record()
     if name in POTENTIALS and name != files.checked().get("potential"):
         raise SettingsError(f"'{name}' is a pretrained potential: choose another name")

@@ -84,13 +84,27 @@ def _model_and_known(
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
-    from workers.predict import known_of
 
     if no_registry:
         return _model(name, level, None), None
     with Session(open_registry()) as session:
         model = _model(name, level, session)
-        return model, known_of(session, crystals, model.record().level)
+        return model, _known(session, crystals, model.record().level)
+
+
+def _known(session: Session, crystals: Sequence[Crystal], level: str) -> Known | None:
+    """None where nothing has been done in the registry at a level that ships with the project."""
+    from registry.errors import NotFound
+    from registry.hull.levels import shipped_levels
+    from workers.predict import known_of
+
+    try:
+        return known_of(session, crystals, level)
+    except NotFound as missing:
+        if level not in shipped_levels():
+            raise
+        _complain([f"{missing}: nothing is told of the hull and of known crystals"])
+        return None
 
 
 def _model(name: str | None, level: str | None, session: Session | None) -> ModelFiles:

@@ -18,7 +18,7 @@ from predictors.graph import CrystalLike, check_crystal
 from predictors.model_files import ModelRecord
 from predictors.predictor import Floats, Predictions, Progress
 
-CRYSTALS_AT_ONCE = 64
+CRYSTALS_AT_ONCE = 8
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
 DENSEST = 2.0  # cubic angstrom per atom; the lists of denser cells take minutes
 SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
