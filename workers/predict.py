@@ -29,7 +29,7 @@ from workers.candidates.filters import flags, neighbour_pairs
 from workers.potentials import predictor_of
 
 if TYPE_CHECKING:
-    from predictors.predictor import Predictor
+    from predictors.predictor import Predictions, Progress
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 MANY_ELEMENTS = 12  # a crystal of more has so many subsystems that the whole level is read
@@ -105,12 +105,17 @@ def _systems_of(crystals: Sequence[Crystal]) -> list[str] | None:
 
 
 def predict_crystals(
-    items: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool = False
+    items: Sequence[Crystal | BadRecord],
+    model: ModelFiles,
+    known: Known | None,
+    unrelaxed: bool = False,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """One dict per item, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     items: crystals, and in the place of those that can't be read why not
     known: what a registry knows of the crystals at the model's level, or None to say nothing of it
+    progress: told how many more crystals are predicted
     Raises LevelMismatch when the entries are of another level.
     """
     if not items:
@@ -121,14 +126,14 @@ def predict_crystals(
             f"model '{model.name}' predicts at level '{level}', the hull is of level '{known.level.level}'"
         )
     crystals = [item for item in items if isinstance(item, Crystal)]
-    predicted = iter(_predicted(crystals, predictor_of(model), known, unrelaxed))
+    found = predictor_of(model).predict(crystals, volume_scan=unrelaxed, progress=progress)
+    predicted = iter(_predicted(crystals, found, known))
     rows = [UNKNOWN | {"flags": [item.reason]} if isinstance(item, BadRecord) else next(predicted) for item in items]
     said = {"model": model.name, "level": level}
     return [{"index": index, **row, **said} for index, row in enumerate(rows)]
 
 
-def _predicted(crystals: Sequence[Crystal], predictor: Predictor, known: Known | None, unrelaxed: bool) -> list[Row]:
-    found = predictor.predict(crystals, volume_scan=unrelaxed)
+def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | None) -> list[Row]:
     hull = OpenHull(known.level) if known is not None else None
     rows = []
     for index, crystal in enumerate(crystals):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli.database import DEFAULT_LEVEL
-from api.cli.output import as_json, print_json, print_table
+from api.cli.output import as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from predictors.model_files import ModelFiles
     from registry.crystal import Crystal
+    from registry.errors import BadRecord
     from registry.importers.record import Item
     from workers.predict import Known
+
+LONG = 100  # crystals; fewer are done before a bar has been read
 
 
 @click.command()
@@ -47,14 +51,13 @@ def predict(
     flags; the exit code is 1 then.
     """
     from registry.errors import BadRecord
-    from workers.predict import predict_crystals
 
     items = _read(files)
     _complain([str(item) for item in items if isinstance(item, BadRecord)])
     inputs = [item if isinstance(item, BadRecord) else item.crystal for item in items]
     crystals = [item for item in inputs if not isinstance(item, BadRecord)]
     model, known = _model_and_known(name, level, no_registry, crystals)
-    rows = predict_crystals(inputs, model, known, unrelaxed)
+    rows = _predicted(inputs, model, known, unrelaxed)
     rows = [{"record": item.record, **row} for item, row in zip(items, rows, strict=True)]
     failed = [row for row in rows if row["formation_energy_per_atom"] is None]
     _complain([f"{row['record']}: {row['flags'][-1]}" for row in failed if row["formula"] is not None])
@@ -67,6 +70,22 @@ def _read(files: Sequence[Path]) -> list[Item]:
     from registry.importers.files import read_file
 
     return [record for path in files for record in read_file(path)]
+
+
+def _predicted(
+    inputs: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool
+) -> list[dict[str, Any]]:
+    from workers.predict import predict_crystals
+
+    done = 0
+    with progress() if len(inputs) >= LONG else nullcontext(lambda _title, _done, _total: None) as advance:
+
+        def count(crystals: int) -> None:
+            nonlocal done
+            done += crystals
+            advance(f"predicting with {model.name}", done, len(inputs))
+
+        return predict_crystals(inputs, model, known, unrelaxed, count)
 
 
 def _complain(lines: Sequence[str]) -> None:

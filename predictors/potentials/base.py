@@ -32,6 +32,7 @@ class Potential(Protocol):
 
     version: the package that holds its weights; elements: atomic numbers that it was trained on
     batch_cost: how many rows (see `cost`) go into one forward pass: what fits the processor's cache
+    most_cost: rows of the largest crystal that it is asked about: what fits four gigabytes
     calculator: of ASE, for energies with forces and stress
     """
 
@@ -39,6 +40,7 @@ class Potential(Protocol):
     version: str
     elements: tuple[int, ...]
     batch_cost: int
+    most_cost: int
     calculator: Any
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
@@ -127,10 +129,16 @@ def _encoded(
     encoded, refused = {}, {}
     for index, crystal in enumerate(crystals):
         try:
-            encoded[index] = potential.encode(crystal, smallest)
+            encoded[index] = _fitting(potential, potential.encode(crystal, smallest))
         except BadCrystal as error:
             refused[index] = str(error)
     return encoded, refused
+
+
+def _fitting(potential: Potential, encoded: Any) -> Any:
+    if (cost := potential.cost(encoded)) > potential.most_cost:
+        raise BadCrystal(f"too large for {potential.name}: {cost} bonds and angles, at most {potential.most_cost}")
+    return encoded
 
 
 def _batches(potential: Potential, jobs: Iterator[tuple[int, int, Any]]) -> Iterator[list[tuple[int, int, Any]]]:

@@ -30,6 +30,7 @@ class CHGNet:
     name = "chgnet"
     elements = ELEMENTS
     batch_cost = 3_000  # bonds and angles
+    most_cost = 900_000
 
     def __init__(self) -> None:
         """Raise PotentialMissing where chgnet isn't installed."""

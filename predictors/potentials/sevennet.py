@@ -22,6 +22,7 @@ class SevenNet:
 
     name = "7net-0"
     batch_cost = 1_500  # edges; larger batches leave the cache and gain nothing on a CPU
+    most_cost = 80_000
 
     def __init__(self) -> None:
         """Raise PotentialMissing where sevenn isn't installed."""

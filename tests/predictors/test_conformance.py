@@ -175,6 +175,17 @@ def test_progress_counts_every_crystal(predictor: Predictor) -> None:
     assert len(done) > 1
 
 
+def test_what_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
+    potential = load_potential("chgnet")
+    monkeypatch.setattr(type(potential), "most_cost", 2_000)
+    found = PotentialPredictor(potential, ModelRecord("made up", potential.elements), energy_per_atom).predict(
+        [SALT, supercell(SALT, 3)]
+    )
+    assert list(found.refused) == [1]
+    assert "too large for chgnet" in found.refused[1]
+
+
 def test_what_a_level_refuses_is_refused_with_its_reason() -> None:
     pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
     potential = load_potential("chgnet")
