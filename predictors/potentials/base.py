@@ -21,6 +21,7 @@ from predictors.predictor import Floats, Predictions, Progress
 CRYSTALS_AT_ONCE = 8
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
 DENSEST = 2.0  # cubic angstrom per atom; the lists of denser cells take minutes
+MOST_STABLE = -6.0  # eV/atom; fluorides of rare earths, the most stable compounds, form at about -4.5
 SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
 
 FormationEnergy = Callable[[CrystalLike, float], float]
@@ -186,8 +187,14 @@ class PotentialPredictor:
             lowest = int(np.nanargmin(raw[index]))
             best[index] = factors[lowest]
             try:
-                energies[index] = self.formation_energy(scaled(crystals[index], best[index]), raw[index, lowest])
+                energies[index] = self._plausible(scaled(crystals[index], best[index]), raw[index, lowest])
             except NoFormationEnergy as error:
                 refused[index] = str(error)
         spread, latent = np.full(len(crystals), np.nan), np.zeros((len(crystals), 0))
         return Predictions(energies, spread, energies[:, None], best, latent, refused)
+
+    def _plausible(self, crystal: CrystalLike, raw_energy: float) -> float:
+        energy = self.formation_energy(crystal, raw_energy)
+        if energy < MOST_STABLE:
+            raise NoFormationEnergy(f"{self.potential.name} is at a loss: {energy:.1f} eV/atom, as no compound has")
+        return energy

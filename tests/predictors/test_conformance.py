@@ -175,6 +175,15 @@ def test_progress_counts_every_crystal(predictor: Predictor) -> None:
     assert len(done) > 1
 
 
+def test_what_is_too_good_to_be_true_is_refused() -> None:
+    pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
+    potential = load_potential("chgnet")
+    deep = PotentialPredictor(potential, ModelRecord("deep", potential.elements), lambda _crystal, energy: energy)
+    found = deep.predict([SALT, ONE_SITE])  # -7 eV per cell for a formation energy, and lithium's -1.5
+    assert "chgnet is at a loss: -7" in found.refused[0]
+    assert np.isfinite(found.energy).tolist() == [False, True]
+
+
 def test_what_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
     potential = load_potential("chgnet")
