@@ -2,10 +2,10 @@
 
     python -m benchmarks.predictors_accuracy [FOLDER] [--quick]
 
-FOLDER: a model's folder; by default the structure model of level mp2018 that ships. Test: the crystals of LODE_TEST_DATA
-whose formula, as it stands in the table, has an MD5 from 85 modulo 100, of all sizes; those without a target and those
-marked `suspect` are left out. Errors in eV per atom: of the ensemble (the median of its members), and of a member
-alone (the mean over them). Refused crystals are counted and left out of the errors.
+FOLDER: a model's folder; by default the structure model of level mp2018 that ships. Test: the Materials Project
+crystals of LODE_TEST_DATA whose formula, as it stands in the table, has an MD5 of 85 or more modulo 100, of all sizes;
+those without a target and those marked `suspect` are left out. Errors in eV per atom: of the ensemble (the median of
+its members), and of a member alone (the mean over them). Refused crystals are counted and left out of the errors.
 The last line is JSON.
 """
 

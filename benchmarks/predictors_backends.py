@@ -3,10 +3,10 @@
     python -m benchmarks.predictors_backends [--quick]
 
 Crystals of LODE_TEST_DATA of all sizes, in batches of 64; the structure model's default shape, weights by chance, one
-thread, denormals flushed, malloc tuned. CPU seconds: the four ways take turns, batch by batch, and the shortest turn of
-each counts. `torch_over_dgl` above 1: dgl is faster. `each_over_merged`: the time with every atom on its own divided by
-that with classes of equivalent ones, over edges and over seconds; as relaxed crystals (predictions, a part of training)
-and as strained and rattled copies (the rest of training), which have no equivalent atoms left.
+thread, denormals flushed, malloc tuned. CPU seconds: the four ways take turns, batch by batch, and the shortest turn
+of each counts. `torch_over_dgl` above 1: dgl is faster. `each_over_merged`: the time with every atom on its own
+divided by that with classes of equivalent ones, over edges and over seconds; as relaxed crystals (predictions, a part
+of training) and as strained and rattled copies (the rest of training), which have no equivalent atoms left.
 The last line is JSON.
 """
 

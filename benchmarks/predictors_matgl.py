@@ -1,11 +1,10 @@
 """matgl's MEGNet and M3GNet, trained by a plain loop.
 
-What they get: their published shapes (every default of matgl, MEGNet's `include_state` among them; M3GNet with the
-elements that matgl knows), targets standardised as in their ModelLightningModule, its Adam with a learning rate of 1e-3
-and its cosine decay to 1 %, timed so that it ends with the run; batches of 32, the default of their trainer; the L1 loss,
-which is what both sides are judged by (their default, the squared error, is not); the weights of the epoch with the
-least validation error. Graphs are built before the clock starts. Lightning's trainer is left out: it would cost them
-time at every step.
+What they get: their published shapes (every default of matgl, MEGNet's `include_state` among them), targets
+standardised as in their ModelLightningModule, its Adam with a learning rate of 1e-3 and its cosine decay to 1 %, timed
+so that it ends with the run; batches of 32, the default of their trainer; the L1 loss, which is what both sides are
+judged by (their default, the squared error, is not); the weights of the epoch with the least validation error. Graphs
+are built before the clock starts. Lightning's trainer is left out: it would cost them time at every step.
 """
 
 from __future__ import annotations

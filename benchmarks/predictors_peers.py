@@ -3,15 +3,16 @@
     python -m benchmarks.predictors_peers [--quick] [--minutes M]
 
 Crystals of LODE_TEST_DATA of up to 30 sites, one thread. Both sides get denormals flushed and malloc tuned. What the
-peers get besides: benchmarks/predictors_matgl.py. Ours: one member as `lode model train` trains it, but for the length.
+peers get besides: benchmarks/predictors_matgl.py. Ours: one member as `lode model train` trains it, but for the
+length.
 
 Accuracy, MAE on crystals of the test split. `same_time`: each side trains for M minutes of wall time (10 by default),
-neighbour lists included on our side alone; `same_epochs`: ours is trained anew for as many epochs as each peer came to in
-that time. Ratios below 1: ours is better.
+neighbour lists included on our side alone; `same_epochs`: ours is trained anew for as many epochs as each peer came to
+in that time. Ratios below 1: ours is better.
 
 Throughput, structures per CPU second. Training at equal cutoffs, batches of 64: `training`: the same relaxed crystals,
-neighbour lists made before on both sides; `training_as_is`: ours as it trains, with most crystals as strained and rattled
-copies, whose neighbour lists are made in the loop. Ours takes the nearest 24 neighbours within the cutoff, and
+neighbour lists made before on both sides; `training_as_is`: ours as it trains, with most crystals as strained and
+rattled copies, whose neighbour lists are made in the loop. Ours takes the nearest 24 neighbours within the cutoff, and
 equivalent atoms for one; `training_uncapped`: without that cap. Inference from pymatgen's Structure, graph building
 included: the peers in batches of 64 and through their `predict_structure`, whichever is faster; ours one member.
 The last line is JSON.
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pymatgen.core import Structure
 
 from benchmarks import predictors_data as data
 from benchmarks.crystals import cpu_seconds
@@ -164,16 +166,21 @@ def inference_rates(crystals: list[PlainCrystal], rounds: int) -> Figures:
     ours = rate_of(lambda: ensemble.predict([plain(one) for one in asked]), len(asked), rounds)
     found: Figures = {"inference_per_s": ours}
     for name in matgl().PEERS:
-        peer = matgl().Peer(name)
-        zeros = [0.0] * len(asked)
-        batched = rate_of(lambda peer=peer: peer.predict(peer.examples(asked, zeros)), len(asked), rounds)
-        single = rate_of(lambda peer=peer: one_by_one(peer.model, asked), len(asked), rounds)
+        batched, single = their_inference(name, asked, rounds)
         found |= {f"{name}_inference_per_s": batched, f"{name}_predict_structure_per_s": single}
         found[f"{name}_inference_ratio"] = ours / max(batched, single)
+        found[f"{name}_predict_structure_ratio"] = ours / single
     return found
 
 
-def plain(structure: Any) -> PlainCrystal:
+def their_inference(name: str, asked: list[Structure], rounds: int) -> tuple[float, float]:
+    """In batches, and one by one."""
+    peer, zeros = matgl().Peer(name), [0.0] * len(asked)
+    batched = rate_of(lambda: peer.predict(peer.examples(asked, zeros)), len(asked), rounds)
+    return batched, rate_of(lambda: one_by_one(peer.model, asked), len(asked), rounds)
+
+
+def plain(structure: Structure) -> PlainCrystal:
     numbers = np.array(structure.atomic_numbers, dtype=np.int16)
     return PlainCrystal(structure.lattice.matrix, numbers, structure.frac_coords)
 

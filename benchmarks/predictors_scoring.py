@@ -2,9 +2,9 @@
 
     python -m benchmarks.predictors_scoring [--quick]
 
-Candidates: known crystals with other elements on their sites (workers/substitutes.py), of up to 20 sites; the known ones
-are the prototypes that ship, and where LODE_TEST_DATA is set the Materials Project crystals. Weights are by chance, of
-the default shape. CPU seconds on one core, denormals flushed, malloc tuned, the crystals already in memory; nothing is
+Candidates: known crystals of up to 20 sites with other elements on them (workers/substitutes.py); the known ones are
+the prototypes that ship, and where LODE_TEST_DATA is set the Materials Project crystals. Weights are by chance, of the
+default shape. CPU seconds on one core, denormals flushed, malloc tuned, the crystals already in memory; nothing is
 parsed. The loop asks for one crystal at one volume of one member at a time, each from the crystal, with the same code.
 The last line is JSON.
 """
