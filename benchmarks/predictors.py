@@ -3,8 +3,8 @@
     python -m benchmarks.predictors [--quick] [--parts NAME,...]
 
 Each part is a script of its own, benchmarks/predictors_NAME.py, which says what it measures, against whom, and what
-data it wants. Here they run one after the other, each in a process of its own, so that none slows or swells the next;
-a part that can't be measured on this machine says why, and the others go on.
+data it wants. Here they run one after the other; a part that can't be measured on this machine says why, and the
+others go on.
 The last line is JSON: part -> its figures, with its seconds.
 """
 
@@ -13,33 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
-from multiprocessing import get_context
 from typing import Any
+
+from predictors.errors import PredictorError
 
 PARTS = ("accuracy", "peers", "scoring", "backends", "scaling", "composition")
 
 
 def measured(part: str, quick: bool) -> dict[str, Any]:
-    """The figures of one part, which prints its own table."""
+    """The figures of one part, which prints its own table; or why it can't be measured."""
     print(f"\n== {part}", flush=True)
     began = time.monotonic()
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        figures = pool.submit(figures_of, part, quick).result()
-    return {**figures, "seconds": round(time.monotonic() - began, 1)}
-
-
-def figures_of(part: str, quick: bool) -> dict[str, Any]:
-    """Why it can't be measured, if it can't."""
-    from predictors.errors import PredictorError
-
     try:
         figures: dict[str, Any] = import_module(f"benchmarks.predictors_{part}").measure(quick)
     except (ImportError, OSError, PredictorError, SystemExit) as reason:  # a peer, the data, or the model
         print(f"not measured: {reason}", flush=True)
         return {"not_measured": str(reason)}
-    return figures
+    return {**figures, "seconds": round(time.monotonic() - began, 1)}
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def measure(quick: bool, folder: Path | None = None) -> dict[str, Any]:
     if ensemble.record.level != LEVEL:
         raise SystemExit(f"{folder.name} predicts at level {ensemble.record.level}, the test's energies are of {LEVEL}")
     tune_cpu(threads=1)
-    rows = data.some(Split.TEST, 400 if quick else None)
+    rows = data.some(Split.TEST, 200 if quick else None)
     began = time.process_time()
     predictions = ensemble.predict(data.crystals(rows))
     seconds = time.process_time() - began
@@ -101,7 +101,7 @@ def print_table(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--quick", action="store_true", help="400 crystals")
+    parser.add_argument("--quick", action="store_true", help="200 crystals")
     arguments = parser.parse_args()
     print(json.dumps(measure(arguments.quick, arguments.folder)))
 

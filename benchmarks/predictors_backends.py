@@ -106,13 +106,13 @@ def measure(quick: bool) -> dict[str, Any]:
     """Ratios of times and of edges."""
     tune_cpu(threads=1)
     rng = np.random.default_rng(0)
-    relaxed = data.crystals(data.some(Split.TRAIN, 2 * BATCH if quick else 16 * BATCH))
+    relaxed = data.crystals(data.some(Split.TRAIN, BATCH if quick else 16 * BATCH))
     sets = {"relaxed": relaxed, "copies": [perturbed(one, Perturbation(), rng) for one in relaxed]}
     figures: dict[str, Any] = {"backends": list(available_backends())}
     for name, crystals in sets.items():
         batched = {way: batches(crystals, tolerance) for way, tolerance in WAYS.items()}
         times({way: some[:1] for way, some in batched.items()}, 1)  # compiles
-        spent = times(batched, 2 if quick else 5)
+        spent = times(batched, 1 if quick else 5)
         edges = {way: sum(len(batch.src) for batch in some) for way, some in batched.items()}
         found = {"edges_each_over_merged": edges["each"] / edges["merged"], **ratios(spent), **apart(batched)}
         figures |= {f"{name}_{key}": value for key, value in found.items()}

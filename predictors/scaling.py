@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from math import ceil, gcd, sqrt
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class ScalingPlan:
 
     def __post_init__(self) -> None:
         """Raise BadTrainingSet for sizes that give no line."""
-        ascending = all(one < other for one, other in zip(self.sizes, self.sizes[1:], strict=False))
+        ascending = all(one < other for one, other in pairwise(self.sizes))
         if len(self.sizes) < FEWEST_SIZES or not ascending or self.sizes[0] < 2:
             raise BadTrainingSet(f"sizes {self.sizes}: name at least {FEWEST_SIZES}, ascending, from 2 crystals on")
         if self.most_elements < 1 or self.most_tested < FEWEST_TESTED:

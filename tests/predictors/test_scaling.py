@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_sizes_are_nested_and_hold_no_larger_chemistry(crystals: TrainingSet, sc
     parts = nested(crystals, scaling_plan)
     learnt = [[part.crystals[i] for i in part.part(Split.TRAIN)] for part in parts]
     assert [len(each) for each in learnt] == list(SIZES)
-    for smaller, larger in zip(learnt, learnt[1:], strict=False):
+    for smaller, larger in pairwise(learnt):
         assert larger[: len(smaller)] == smaller
     assert all(len(composition(one)) <= 3 for part in parts for one in part.crystals)
     assert len({part.data_hash for part in parts} | {crystals.data_hash}) == len(SIZES) + 1
