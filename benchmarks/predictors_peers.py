@@ -7,8 +7,8 @@ peers get besides: benchmarks/predictors_matgl.py. Ours: one member as `lode mod
 length.
 
 Accuracy, MAE on crystals of the test split. `same_time`: each side trains for M minutes of wall time (10 by default),
-neighbour lists included on our side alone; `same_epochs`: ours is trained anew for as many epochs as each peer came to
-in that time. Ratios below 1: ours is better.
+neighbour lists included on our side alone; `same_epochs`: ours is trained anew for as many whole epochs as each peer
+came to in that time, one at least. Ratios below 1: ours is better.
 
 Throughput, structures per CPU second. Training at equal cutoffs, batches of 64: `training`: the same relaxed crystals,
 neighbour lists made before on both sides; `training_as_is`: ours as it trains, with most crystals as strained and
