@@ -86,7 +86,7 @@ def test_a_report_falls_with_the_size_and_is_written(
     for name in ("test", "more_elements", "elements_2", "elements_3", "random search"):
         curve = found.curves[name]
         assert curve.law.exponent_low < curve.law.exponent < curve.law.exponent_high
-    assert found.curves["test"].mae[-1] < found.curves["test"].mae[0]
+    assert found.curves["more_elements"].mae[-1] < found.curves["more_elements"].mae[0]
     assert told[-1] == (18, 18)
     written = json.loads((tmp_path / REPORT).read_text())
     assert written["curves"]["test"]["mae"] == list(found.curves["test"].mae)
