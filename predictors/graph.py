@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from predictors.equivalence import TOLERANCE, merged
@@ -17,6 +18,9 @@ from predictors.errors import BadCrystal
 HEAVIEST = 118
 SMALLEST_VOLUME_PER_ATOM = 1.0  # cubic angstrom; hydrogen at a terapascal is denser, nothing that we predict is
 SHORTEST_VECTOR = 0.5  # angstrom
+SAME = 1e-6  # angstrom; an atom this near is the atom itself
+MOST_EDGES = 1 << 62
+PERIODIC: NDArray[np.int64] = np.ones(3, dtype=np.int64)
 TIE = 1e-4  # angstrom; neighbours this much farther than the last one kept are kept as well
 
 
@@ -85,39 +89,47 @@ def build_graph(
     Raise BadCrystal.
     """
     check_crystal(crystal)
-    dst, src, distances = _points_in_spheres(crystal, cutoff)
-    if max_neighbors is not None and len(dst) > max_neighbors:
-        keep = _nearest(dst, distances, len(crystal.numbers), max_neighbors)
-        dst, src, distances = dst[keep], src[keep], distances[keep]
-    numbers, ends = np.asarray(crystal.numbers, dtype=np.int64), (src.astype(np.int32), dst.astype(np.int32))
+    numbers = np.asarray(crystal.numbers, dtype=np.int64)
+    limit = MOST_EDGES if max_neighbors is None else max_neighbors
+    src, dst, distances = _neighbors(*_points_in_spheres(crystal, cutoff), limit)
     if tolerance is None:
         ones = np.ones(len(numbers), dtype=np.float32), np.ones(len(dst), dtype=np.float32)
-        return Graph(numbers, ones[0], *ends, distances.astype(np.float32), ones[1])
-    first, atoms, *edges = merged(numbers, *ends, distances.astype(np.float32), tolerance)
+        return Graph(numbers, ones[0], src, dst, distances, ones[1])
+    first, atoms, *edges = merged(numbers, src, dst, distances, tolerance)
     return Graph(numbers[first], atoms, *edges)
 
 
 def _points_in_spheres(crystal: CrystalLike, cutoff: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(e,) neighbour, centre and distance, sorted by centre; each atom is its own neighbour too."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     lattice = np.ascontiguousarray(crystal.lattice, dtype=np.float64)
     points = np.ascontiguousarray((np.asarray(crystal.frac_coords, dtype=np.float64) % 1.0) @ lattice)
-    periodic = np.ones(3, dtype=np.int64)
-    dst, src, _, distances = find_points_in_spheres(points, points, cutoff, periodic, lattice, 1e-8)
-    keep = np.flatnonzero(distances > 1e-6)
-    return dst[keep], src[keep], distances[keep]
+    dst, src, _, distances = find_points_in_spheres(points, points, cutoff, PERIODIC, lattice, 1e-8)
+    return src, dst, distances
 
 
-def _nearest(dst: NDArray[Any], distances: NDArray[Any], atoms: int, limit: int) -> NDArray[np.intp]:
-    """Which edges to keep, sorted by centre and then by distance."""
-    order = np.lexsort((distances, dst))
-    centre, distance = dst[order], distances[order]
-    counts = np.bincount(dst, minlength=atoms)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    last = np.minimum(starts + limit, starts + counts) - 1
-    farthest = np.where(counts > 0, distance[np.minimum(np.maximum(last, 0), len(distance) - 1)], 0.0)
-    kept: NDArray[np.intp] = order[distance <= farthest[centre] + TIE]
-    return kept
+@njit(cache=True)
+def _neighbors(
+    src: NDArray[np.int64], dst: NDArray[np.int64], distances: NDArray[np.float64], limit: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Of points sorted by centre: no atom itself, and of the others the nearest `limit` with their ties."""
+    new_src, new_dst = np.empty(len(src), dtype=np.int32), np.empty(len(src), dtype=np.int32)
+    kept = np.empty(len(src), dtype=np.float32)
+    size, start = 0, 0
+    while start < len(dst):
+        stop, same = start, 0
+        while stop < len(dst) and dst[stop] == dst[start]:
+            same += distances[stop] <= SAME
+            stop += 1
+        last = limit + same - 1
+        farthest = np.inf if last >= stop - start else np.partition(distances[start:stop], last)[last] + TIE
+        for edge in range(start, stop):
+            if SAME < distances[edge] <= farthest:
+                new_src[size], new_dst[size], kept[size] = src[edge], dst[edge], distances[edge]
+                size += 1
+        start = stop
+    return new_src[:size], new_dst[:size], kept[:size]
 
 
 def scale_graph(graph: Graph, factor: float, cutoff: float) -> Graph:

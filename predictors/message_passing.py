@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
+from torch.nn.functional import embedding_bag
 
 from predictors.errors import BackendMissing
 
@@ -28,16 +29,60 @@ class MessagePassing(Protocol):
 
 
 class TorchMessagePassing:
-    """Plain torch: index_select and index_add, on any device."""
+    """Plain torch, on any device."""
+
+    def __init__(self, src: torch.Tensor, dst: torch.Tensor, atoms: int) -> None:
+        self.edges = Edges(src, dst, atoms)
+
+    def add_ends(self, of_source: torch.Tensor, of_target: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = AddEnds.apply(of_source, of_target, self.edges)  # type: ignore[no-untyped-call]
+        return result
+
+    def sum_messages(self, messages: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = SumMessages.apply(messages, self.edges)  # type: ignore[no-untyped-call]
+        return result
+
+
+class Edges:
+    """src, dst: (e,) int64; atoms: n. Fastest where dst is sorted, as in a BatchedGraph."""
 
     def __init__(self, src: torch.Tensor, dst: torch.Tensor, atoms: int) -> None:
         self.src, self.dst, self.atoms = src, dst, atoms
+        self.ends = torch.stack([src, dst + atoms], dim=1)
+        centres, self.order = torch.sort(dst, stable=True)
+        self.first = torch.searchsorted(centres, torch.arange(atoms, device=dst.device))
 
-    def add_ends(self, of_source: torch.Tensor, of_target: torch.Tensor) -> torch.Tensor:
-        return of_source.index_select(0, self.src).add_(of_target.index_select(0, self.dst))
+    def sums(self, messages: torch.Tensor) -> torch.Tensor:
+        """(e, w) -> (n, w), by centre. embedding_bag is torch's only fused gather and sum: half of index_add's time."""
+        return embedding_bag(self.order, messages, self.first, mode="sum")
 
-    def sum_messages(self, messages: torch.Tensor) -> torch.Tensor:
-        return messages.new_zeros((self.atoms, messages.shape[1])).index_add(0, self.dst, messages)
+
+class AddEnds(torch.autograd.Function):
+    """Its own backward: that of embedding_bag sorts what is sorted already, and takes twice as long."""
+
+    @staticmethod
+    def forward(ctx: Any, of_source: torch.Tensor, of_target: torch.Tensor, edges: Edges) -> torch.Tensor:
+        ctx.edges = edges
+        return embedding_bag(edges.ends, torch.cat([of_source, of_target]), mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        (gradient,), edges = gradients, ctx.edges
+        to_source = gradient.new_zeros((edges.atoms, gradient.shape[1])).index_add_(0, edges.src, gradient)
+        return to_source, edges.sums(gradient), None
+
+
+class SumMessages(torch.autograd.Function):
+    """The gradient of a sum is that of its atom, for each edge."""
+
+    @staticmethod
+    def forward(ctx: Any, messages: torch.Tensor, edges: Edges) -> torch.Tensor:
+        ctx.edges = edges
+        return edges.sums(messages)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0].index_select(0, ctx.edges.dst), None
 
 
 class DglMessagePassing:

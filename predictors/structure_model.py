@@ -61,10 +61,11 @@ class StructureConfig:
 
 @dataclass(frozen=True, eq=False)
 class EdgeFeatures:
-    """What the steps need of the distances: (e, g) Gaussians, and (e, 1) weights of the messages."""
+    """What the steps need of the edges: (e, g) Gaussians; (e, g + 1) these and 1, times the weights of messages."""
 
     gaussians: torch.Tensor
-    weights: torch.Tensor
+    weighted: torch.Tensor
+    passing: MessagePassing
 
 
 class StructureModel(EnergyModel):
@@ -89,12 +90,11 @@ class StructureModel(EnergyModel):
         self, batch: BatchedGraph, shared: EdgeFeatures | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """BatchedGraph of b crystals -> (b,) eV per atom, (b, width) mean features of their atoms."""
-        passing = message_passing(self.backend, batch.src, batch.dst, len(batch.numbers))
         features = shared or self.shared(batch)
-        weights = features.weights / self.adjacency
+        weighted = features.weighted / self.adjacency
         atoms = self.elements(batch.numbers)
         for step in self.steps:
-            atoms = step(atoms, features.gaussians, weights, passing)
+            atoms = step(atoms, features.gaussians, weighted, features.passing)
         latent = batch.mean(atoms)
         baseline = batch.mean(self.baseline[batch.numbers][:, None]).squeeze(1)
         return baseline + self.scale * self.readout(latent).squeeze(1), latent
@@ -102,8 +102,10 @@ class StructureModel(EnergyModel):
     def shared(self, batch: BatchedGraph) -> EdgeFeatures:
         """All members of one shape see the same distances."""
         offsets = (batch.distances[:, None] - self.centres) / self.config.gaussian_width
-        weights = envelope(batch.distances, self.config.cutoff) * batch.counts
-        return EdgeFeatures(torch.exp(-offsets.square()), weights[:, None])
+        weights = (envelope(batch.distances, self.config.cutoff) * batch.counts)[:, None]
+        gaussians = torch.exp(-offsets.square())
+        passing = message_passing(self.backend, batch.src, batch.dst, len(batch.numbers))
+        return EdgeFeatures(gaussians, torch.cat([gaussians * weights, weights], dim=1), passing)
 
     def fit_constants(self, encoded: list[Graph]) -> None:
         """Set the mean adjacency."""
@@ -128,13 +130,17 @@ class Step(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, atoms: torch.Tensor, gaussians: torch.Tensor, weights: torch.Tensor, passing: MessagePassing
+        self, atoms: torch.Tensor, gaussians: torch.Tensor, weighted: torch.Tensor, passing: MessagePassing
     ) -> torch.Tensor:
-        """atoms (k, w), gaussians (e, g), weights (e, 1) -> the new atoms."""
+        """atoms (k, w), gaussians (e, g), weighted (e, g + 1) -> the new atoms."""
         normed = self.norm(atoms)
         ends = passing.add_ends(self.from_source(normed), self.from_target(normed))
-        hidden = silu(torch.addmm(ends, gaussians, self.from_edge.weight.t()))
-        messages = passing.sum_messages(hidden * self.filter(gaussians) * weights)
+        frozen = not torch.is_grad_enabled()  # then nothing has to be kept for a gradient
+        summed = torch.addmm(ends, gaussians, self.from_edge.weight.t(), out=ends if frozen else None)
+        hidden = silu(summed, inplace=frozen)
+        # The filter times the message's weight, as one product: a pass over all edges less.
+        filters = weighted @ torch.cat([self.filter.weight.t(), self.filter.bias[None]])
+        messages = passing.sum_messages(torch.mul(hidden, filters, out=hidden if frozen else None))
         update = self.to_atom(silu(self.from_atom(normed) + self.from_messages(messages)))
         new_atoms: torch.Tensor = atoms + self.dropout(update)
         return new_atoms
