@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 SMALLEST_DEVIATION = 0.001  # eV/atom
 SMALLEST_DISTANCE = 0.05  # of the threshold
-MOST_TRAINING = 40_000  # crystals that the domain is taken from
+MOST_TRAINING = 50_000  # crystals that the domain is taken from
 MOST_COPIES = 500  # unrelaxed copies of held-out crystals
-DOMAIN_ARRAYS = ("centre", "axes", "landmarks", "errors", "crystals")
+DOMAIN_ARRAYS = ("centre", "axes", "points", "errors", "crystals")
 CALIBRATION_ARRAYS = ("centre", "width", "weight", "quantiles")
 
 
@@ -150,7 +150,7 @@ def _known_before(
     """(n,) distances, why which are outside, and (n, f) FEATURES; NaN for refused crystals."""
     known = np.flatnonzero(np.isfinite(found.energy))
     distance, features = np.full(len(crystals), np.nan), np.full((len(crystals), len(FEATURES)), np.nan)
-    nearest, distance[known] = domain.nearest(found.latent[known])
+    distance[known], nearby = domain.look(found.latent[known])
     reasons = {i: domain.reason(float(distance[i]), np.unique(crystals[i].numbers)) for i in known.tolist()}
     outside = {index: reason for index, reason in reasons.items() if reason is not None}
     features[known] = np.stack(
@@ -158,7 +158,7 @@ def _known_before(
             np.isin(known, list(outside)).astype(np.float64),
             np.log(found.member_energies[known].std(axis=1) + SMALLEST_DEVIATION),
             np.log(distance[known] / max(domain.threshold, 1e-9) + SMALLEST_DISTANCE),
-            domain.errors[nearest].astype(np.float64),
+            nearby,
             found.energy[known],
         ],
         axis=1,

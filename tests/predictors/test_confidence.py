@@ -194,13 +194,13 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any], dict[str, torch.Te
 
 
 DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] = {
-    "a tensor is missing": lambda _, tensors: tensors.__delitem__("confidence.domain.landmarks"),
+    "a tensor is missing": lambda _, tensors: tensors.__delitem__("confidence.domain.points"),
     "a calibration is missing": lambda _, tensors: tensors.__delitem__("confidence.all.quantiles"),
     "NaN": lambda _, tensors: tensors["confidence.all.quantiles"].fill_(float("nan")),
     "another network's": lambda _, tensors: tensors.update(
         {
             "confidence.domain.centre": torch.zeros(5),
-            "confidence.domain.axes": torch.zeros(5, tensors["confidence.domain.landmarks"].shape[1]),
+            "confidence.domain.axes": torch.zeros(5, tensors["confidence.domain.points"].shape[1]),
         }
     ),
     "falling quantiles": lambda _, tensors: tensors.update(
