@@ -138,18 +138,22 @@ def errors_of(predictions: Predictions, targets: NDArray[np.floating]) -> Errors
 
 
 def foresight_of(
-    confidence: Confidence, crystals: Sequence[CrystalLike], found: Predictions, targets: NDArray[np.floating]
+    confidence: Confidence,
+    crystals: Sequence[CrystalLike],
+    found: Predictions,
+    targets: NDArray[np.floating],
+    asked: Asked = Asked.ALL,
 ) -> Foresight:
     """Hold what a model says of its errors against targets (n,) eV per atom.
 
-    found: what it predicted of the crystals, all members asked, without volume scan. Refused crystals are left out.
+    found: what it predicted of the crystals, asked in this way. Refused crystals are left out.
     """
     kept = np.isfinite(found.energy)
     energy, target = found.energy[kept], np.asarray(targets, dtype=np.float64)[kept]
-    after = coverage_of(lambda levels: confidence.intervals(found, crystals, Asked.ALL, levels)[kept], energy, target)
+    after = coverage_of(lambda levels: confidence.intervals(found, crystals, asked, levels)[kept], energy, target)
     before = coverage_of(lambda levels: gaussian_intervals(energy, found.spread[kept], levels), energy, target)
     outside = np.isin(np.flatnonzero(kept), list(found.outside or {}))
-    lower, upper = confidence.intervals(found, crystals, Asked.ALL, [0.9])[kept, 0].T
+    lower, upper = confidence.intervals(found, crystals, asked, [0.9])[kept, 0].T
     error = np.abs(energy - target)
     return Foresight(
         coverage_50=after.shares[0.5],
