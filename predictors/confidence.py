@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.augmentation import Perturbation, perturbed
+from predictors.augmentation import Perturbation, PlainCrystal, perturbed
 from predictors.calibration import FEATURES, LEVELS, Calibration, Floats
 from predictors.domain import Domain
 from predictors.graph import HEAVIEST, CrystalLike
@@ -111,37 +111,53 @@ def fitted(
     """
     rng = np.random.default_rng(seed)
     learnt, held_out = _drawn(data.part(Split.TRAIN), MOST_TRAINING, rng), data.part(Split.VALIDATION)
-    training = ensemble.predict([data.crystals[i] for i in learnt], progress=progress)
-    crystals = [data.crystals[i] for i in held_out]
-    validation = ensemble.predict(crystals, progress=progress)
-    seen, met = np.isfinite(training.energy), np.isfinite(validation.energy)
-    if not (seen.any() and met.any()):
+    training, validation = (_checked(ensemble, data, part, progress=progress) for part in (learnt, held_out))
+    if not (training.known.any() and validation.known.any()):
         return ensemble
-    errors = data.targets[learnt] - training.energy
     counts = _crystals_by_element([data.crystals[i] for i in data.part(Split.TRAIN)])
-    domain = Domain.fit(training.latent[seen], errors[seen], counts, validation.latent[met])
+    domain = Domain.fit(*training.latent_and_errors(), counts, validation.latent_and_errors()[0])
     copied = _drawn(held_out, MOST_COPIES, rng)
-    copies = [perturbed(data.crystals[i], Perturbation(), rng) for i in copied]
-    scan = ensemble.predict(copies, volume_scan=True, progress=progress)
-    targets = data.targets[held_out]
-    calibrations = {
-        Asked.FIRST: _calibration(domain, validation.first_member(), crystals, targets),
-        Asked.ALL: _calibration(domain, validation, crystals, targets),
-        Asked.SCAN: _calibration(domain, scan, copies, data.targets[copied]),
-    }
-    return replace(
-        ensemble, confidence=Confidence(domain, {asked: one for asked, one in calibrations.items() if one is not None})
-    )
+    copies = _checked(ensemble, data, copied, rng, progress)
+    alone = replace(validation, found=validation.found.first_member())
+    asked = {Asked.FIRST: alone, Asked.ALL: validation, Asked.SCAN: copies}
+    calibrations = {way: one.calibration(domain) for way, one in asked.items() if one.known.any()}
+    return replace(ensemble, confidence=Confidence(domain, calibrations))
 
 
-def _calibration(
-    domain: Domain, found: Predictions, crystals: Sequence[CrystalLike], targets: NDArray[np.floating]
-) -> Calibration | None:
-    """None where no crystal could be predicted."""
-    known = np.isfinite(found.energy)
-    _, _, features = _known_before(domain, found, crystals)
-    errors = np.asarray(targets, dtype=np.float64) - found.energy
-    return Calibration.fit(features[known], errors[known]) if known.any() else None
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """Crystals with their energies (eV per atom), as known and as predicted."""
+
+    crystals: Sequence[CrystalLike]
+    targets: Floats
+    found: Predictions
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which weren't refused."""
+        return np.isfinite(self.found.energy)
+
+    def latent_and_errors(self) -> tuple[Floats, Floats]:
+        return self.found.latent[self.known], (self.targets - self.found.energy)[self.known]
+
+    def calibration(self, domain: Domain) -> Calibration:
+        _, _, features = _known_before(domain, self.found, self.crystals)
+        return Calibration.fit(features[self.known], self.latent_and_errors()[1])
+
+
+def _checked(
+    ensemble: Ensemble,
+    data: TrainingSet,
+    part: NDArray[np.intp],
+    rng: np.random.Generator | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> _Checked:
+    """rng: to ask about unrelaxed copies, over the volume scan."""
+    crystals: list[PlainCrystal] = [data.crystals[i] for i in part]
+    if rng is not None:
+        crystals = [perturbed(one, Perturbation(), rng) for one in crystals]
+    found = ensemble.predict(crystals, volume_scan=rng is not None, progress=progress)
+    return _Checked(crystals, data.targets[part].astype(np.float64), found)
 
 
 def _known_before(
