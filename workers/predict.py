@@ -1,4 +1,4 @@
-"""Predictions for crystals that nobody stored: energy, spread, place on the hull, nearest known crystals, flags.
+"""Predictions for crystals that nobody stored: energy, interval, place on the hull, nearest known crystals, flags.
 
 A crystal is placed on the hull of all *other* crystals: entries of the same crystal, where there are any, are left
 out. So `decomposition_energy` says how stable it is, by the model, not by how much model and label differ.

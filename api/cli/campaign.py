@@ -40,7 +40,8 @@ ORDER BY hull_state.e_above_hull, hull_state.decomposition_energy, structure.id
 """
 
 OUTSIDE = """
-SELECT selection.purpose, count(*) AS picked, count(*) FILTER (WHERE prediction.out_of_domain) AS out_of_domain
+SELECT selection.purpose, count(*) AS picked, count(prediction.out_of_domain) AS judged,
+       count(*) FILTER (WHERE prediction.out_of_domain) AS out_of_domain
 FROM selection
 LEFT JOIN prediction ON prediction.structure_id = selection.structure_id AND prediction.model_id = selection.model_id
      AND prediction.stage = CASE selection.purpose WHEN 'refine' THEN 'single' ELSE 'ensemble' END
@@ -187,21 +188,24 @@ def round_funnel(round_id: int) -> dict[str, dict[str, int]]:
 
 
 def round_outside(round_id: int) -> dict[str, dict[str, int]]:
-    """Purpose of a round's picks ("refine", "label") -> how many, and how many of them out of the model's domain."""
+    """Purpose of a round's picks ("refine", "label") -> how many, how many of them the model knows whether they lie in
+    its domain, and how many of these don't."""
     import sqlalchemy as sa
 
     with open_registry().connect() as connection:
         rows = connection.execute(sa.text(OUTSIDE), {"round": round_id}).mappings().all()
-    return {row["purpose"]: {"picked": row["picked"], "out_of_domain": row["out_of_domain"]} for row in rows}
+    counted = ("picked", "judged", "out_of_domain")
+    return {row["purpose"]: {name: row[name] for name in counted} for row in rows}
 
 
 def print_outside(outside: Mapping[str, Mapping[str, int]]) -> None:
-    """One line for each purpose."""
+    """One line for each purpose, where the model can tell."""
     for purpose, counts in outside.items():
-        click.echo(
-            f"{counts['out_of_domain']} of {counts['picked']} candidates picked to {purpose} lie out of the model's"
-            " domain: their predictions aren't to be trusted"
-        )
+        if counts["judged"]:
+            click.echo(
+                f"{counts['out_of_domain']} of {counts['picked']} candidates picked to {purpose} lie out of the model's"
+                " domain: their predictions aren't to be trusted"
+            )
 
 
 def print_funnel(funnel: Mapping[str, Mapping[str, int]]) -> None:

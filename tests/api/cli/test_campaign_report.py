@@ -40,8 +40,8 @@ def registry(new_database: NewDatabase) -> Iterator[str]:
 def test_what_lies_out_of_domain_is_counted_and_marked(lode: Any) -> None:
     report = json.loads(lode("campaign", "report", "--json").stdout)
     assert report["out_of_domain"] == {
-        "refine": {"picked": 3, "out_of_domain": 1},
-        "label": {"picked": 2, "out_of_domain": 1},
+        "refine": {"picked": 3, "judged": 2, "out_of_domain": 1},
+        "label": {"picked": 2, "judged": 2, "out_of_domain": 1},
     }
     assert [(row["reduced_formula"], row["out_of_domain"]) for row in report["data"]] == [
         ("NaCl", True),
