@@ -65,7 +65,9 @@ class Domain:
         points = np.rint((latent - centre) @ axes).astype(np.int8)
         parts = (centre, axes, points, sizes.astype(np.float16), crystals.astype(np.int32))
         distance, _ = cls(*parts, threshold=0.0).look(held_out)
-        return cls(*parts, threshold=float(np.quantile(distance, HELD_OUT_INSIDE)) * (1 + ROUNDING))
+        rounded = np.sqrt(points.shape[1]) / 2  # so far may a training crystal lie from its own point
+        threshold = max(float(np.quantile(distance, HELD_OUT_INSIDE)), rounded) * (1 + ROUNDING)
+        return cls(*parts, threshold=threshold)
 
     def look(self, latent: Floats) -> tuple[Floats, Floats]:
         """(n, w) latent vectors -> (n,) distance to the nearest training crystal, (n,) ln(eV/atom) of the errors on
