@@ -108,7 +108,7 @@ def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, C
             done += records_done
             advance(f"{of.engine}, {how}", done, len(records))
 
-        relabel(records, label, out, count)
+        relabel(records, label, of, out, count)
     table = with_targets(out, of)
     table.to_parquet(out.with_suffix(".parquet"))
     click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
@@ -168,20 +168,25 @@ def train(
 
 @model.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True))
-def register(name: str, folder: Path) -> None:
-    """Write the model in FOLDER into the registry as NAME."""
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
+def register(name: str, folder: Path | None) -> None:
+    """Write the model in FOLDER into the registry as NAME; without FOLDER the pretrained potential NAME."""
+    from predictors.potentials.named import POTENTIALS
+
+    if folder is None and name not in POTENTIALS:
+        raise click.UsageError(f"which FOLDER? Without one NAME is a potential: {', '.join(POTENTIALS)}")
     _register(name, folder)
 
 
-def _register(name: str, folder: Path) -> None:
+def _register(name: str, folder: Path | None) -> None:
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+    from workers.potentials import register_potential
     from workers.train import register as run
 
     with Session(open_registry()) as session, session.begin():
-        run(session, name, folder)
+        register_potential(session, name) if folder is None else run(session, name, folder)
     click.echo(f"registered as {name}; `lode model promote {name}` makes it the one that scores")
 
 

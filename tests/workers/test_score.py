@@ -83,7 +83,7 @@ def test_the_ensemble_scans_volumes_of_what_was_picked(engine: Engine, model_id:
     assert (len(row.members), 0.8 <= row.volume_factor <= 1.2) == (3, True)
 
 
-@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("stage", [Stage.SINGLE, Stage.ENSEMBLE])
 def test_the_interval_and_the_domain_are_stored(engine: Engine, level_id: int, confident_model: Path, stage: Stage):
     """Of a cell like those that it learnt from, and of one far more crowded."""
     with Session(engine) as session, session.begin():
