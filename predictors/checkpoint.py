@@ -6,14 +6,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from predictors.confidence import Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
 from predictors.model_files import FORMAT, ModelFiles, write_atomically
 from predictors.shapes import as_values, from_values
+
+CONFIDENCE = "confidence."  # prefix of its tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +72,14 @@ def save_model(ensemble: Ensemble, folder: Path) -> None:
             for number, member in enumerate(ensemble.members)
             for name, tensor in member.state_dict().items()
         }
+        | _confidence_tensors(ensemble.confidence)
     )
     about = {
         "format": FORMAT,
         "members": len(ensemble.members),
         "config": as_values(ensemble.config),
         **asdict(ensemble.record),
+        "confidence": ensemble.confidence and ensemble.confidence.as_values(),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     text = json.dumps(about, indent=2, sort_keys=True) + "\n"
@@ -97,7 +103,26 @@ def model_from(files: ModelFiles) -> Ensemble:
         members = [_member(config, tensors, f"member{number}.") for number in range(files.members())]
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise BadCheckpoint(f"model {files.name} can't be read: {error}") from error
-    return Ensemble(members, record)
+    return Ensemble(members, record, _confidence(files.name, about.get("confidence"), tensors, members[0].latent_width))
+
+
+def _confidence_tensors(confidence: Confidence | None) -> dict[str, torch.Tensor]:
+    arrays = confidence.tensors() if confidence is not None else {}
+    return {f"{CONFIDENCE}{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def _confidence(name: str, about: Any, tensors: dict[str, torch.Tensor], width: int) -> Confidence | None:
+    """width: of the latent vectors. None for a model that was saved without. Raise BadCheckpoint."""
+    if about is None:
+        return None
+    arrays = {n.removeprefix(CONFIDENCE): t.numpy() for n, t in tensors.items() if n.startswith(CONFIDENCE)}
+    try:
+        confidence = Confidence.from_values(about, arrays)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadCheckpoint(f"model {name}: its calibration is damaged: {error}") from error
+    if len(confidence.domain.centre) != width:
+        raise BadCheckpoint(f"model {name}: its calibration is damaged: it belongs to another network")
+    return confidence
 
 
 def _member(config: ModelConfig, tensors: dict[str, torch.Tensor], prefix: str) -> EnergyModel:

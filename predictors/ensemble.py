@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from predictors.augmentation import VOLUME_FACTORS
+from predictors.confidence import Asked, Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.errors import BadCrystal, BadTrainingSet, UnknownElement
 from predictors.graph import CrystalLike
@@ -28,10 +29,11 @@ BATCH_COST = 4_000
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Trained members of one shape, and where they come from."""
+    """Trained members of one shape, where they come from, and what is known of their errors."""
 
     members: list[EnergyModel]
     record: ModelRecord
+    confidence: Confidence | None = None
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -72,7 +74,10 @@ class Ensemble:
             parts.append(self._predict(chunk, asked, factors, batch_cost))
             if progress is not None and len(chunk):
                 progress(len(chunk))
-        return Predictions.joined(parts)
+        found = Predictions.joined(parts)
+        if self.confidence is None:
+            return found
+        return self.confidence.judge(found, crystals, Asked.of(len(self.members), len(asked), volume_scan))
 
     def _predict(
         self, crystals: Sequence[CrystalLike], asked: list[EnergyModel], factors: Floats, batch_cost: int

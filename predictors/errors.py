@@ -28,7 +28,8 @@ class UnknownElement(PredictorError):
     def __init__(self, numbers: list[int]) -> None:
         from ase.data import chemical_symbols
 
-        names = ", ".join(chemical_symbols[number] for number in numbers)
+        known = range(len(chemical_symbols))
+        names = ", ".join(chemical_symbols[number] if number in known else f"element {number}" for number in numbers)
         super().__init__(f"the model never saw {names}: train on data that hold it")
         self.numbers = numbers
 

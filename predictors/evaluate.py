@@ -1,21 +1,23 @@
-"""How good a model is: errors per split, whether its spread means what it says, and errors on unrelaxed copies."""
+"""How good a model is: errors per split, whether it knows them beforehand, and errors on unrelaxed copies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.augmentation import Perturbation, perturbed
+from predictors.calibration import coverage_of, gaussian_intervals, rank_correlation
+from predictors.confidence import Asked, Confidence
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
+from predictors.graph import CrystalLike
 from predictors.predictor import Predictions
 from predictors.splits import Split
 from predictors.training_set import TrainingSet
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,48 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class Foresight:
+    """What predictions said of their errors beforehand, against the errors.
+
+    coverage_50 ...: shares of the targets inside the calibrated intervals, calibration_error: see calibration.Coverage;
+        `raw_`: of intervals from the members' inter-quartile range alone, taken for that of a Gaussian
+    spearman_width: rank correlation of the calibrated intervals' width with the error
+    outside: share that is out of domain; mae_inside, mae_outside: eV/atom, NaN for none
+    coverage_90_outside: as coverage_90, of those out of domain
+    """
+
+    coverage_50: float
+    coverage_80: float
+    coverage_90: float
+    calibration_error: float
+    raw_coverage_50: float
+    raw_coverage_80: float
+    raw_coverage_90: float
+    raw_calibration_error: float
+    spearman_width: float
+    outside: float
+    mae_inside: float
+    mae_outside: float
+    coverage_90_outside: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Errors on the relaxed crystals of each split; on unrelaxed copies of the validation part without and with
-    the volume scan."""
+    the volume scan. foresight: by split, for a model with a confidence."""
 
     splits: dict[str, Errors]
     perturbed: Errors
     perturbed_scan: Errors
+    foresight: dict[str, Foresight] = field(default_factory=dict)
 
     def as_metrics(self) -> dict[str, float]:
         """One flat name -> figure, for a model's record."""
-        parts = {**self.splits, "perturbed": self.perturbed, "perturbed_scan": self.perturbed_scan}
+        parts: list[tuple[str, Errors | Foresight]] = [*self.foresight.items(), *self.splits.items()]
+        parts += [("perturbed", self.perturbed), ("perturbed_scan", self.perturbed_scan)]
         return {
             f"{part}_{name}": float(value)
-            for part, errors in parts.items()
+            for part, errors in parts
             for name, value in asdict(errors).items()
             if np.isfinite(value)
         }
@@ -66,12 +96,15 @@ def evaluate(
 ) -> Evaluation:
     """Judge an ensemble on at most `most` crystals of each split, drawn by `seed`. Raise BadTrainingSet."""
     rng = np.random.default_rng(seed)
-    splits = {}
+    splits, foresight = {}, {}
     for split in Split:
         chosen = _sample(data.part(split), most, rng)
         if len(chosen):
             crystals = [data.crystals[i] for i in chosen]
-            splits[split.value] = errors_of(ensemble.predict(crystals, progress=progress), data.targets[chosen])
+            found = ensemble.predict(crystals, progress=progress)
+            splits[split.value] = errors_of(found, data.targets[chosen])
+            if ensemble.confidence is not None:
+                foresight[split.value] = foresight_of(ensemble.confidence, crystals, found, data.targets[chosen])
     chosen = _sample(data.part(Split.VALIDATION), min(most, 500), rng)
     copies = [perturbed(data.crystals[i], Perturbation(), rng) for i in chosen]
     targets = data.targets[chosen]
@@ -79,6 +112,7 @@ def evaluate(
         splits=splits,
         perturbed=errors_of(ensemble.predict(copies, progress=progress), targets),
         perturbed_scan=errors_of(ensemble.predict(copies, volume_scan=True, progress=progress), targets),
+        foresight=foresight,
     )
 
 
@@ -99,16 +133,47 @@ def errors_of(predictions: Predictions, targets: NDArray[np.floating]) -> Errors
         r2=1 - float((residual**2).mean()) / variance if variance > 0 else float("nan"),
         bias=float(residual.mean()),
         coverage=float(((low <= target) & (target <= high)).mean()),
-        spearman=_rank_correlation(predictions.spread[kept], np.abs(residual)),
+        spearman=rank_correlation(predictions.spread[kept], np.abs(residual)),
     )
 
 
-def _rank_correlation(a: Floats, b: Floats) -> float:
-    from scipy.stats import rankdata
+def foresight_of(
+    confidence: Confidence,
+    crystals: Sequence[CrystalLike],
+    found: Predictions,
+    targets: NDArray[np.floating],
+    asked: Asked = Asked.ALL,
+) -> Foresight:
+    """Hold what a model says of its errors against targets (n,) eV per atom.
 
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    found: what it predicted of the crystals, asked in this way. Refused crystals are left out.
+    """
+    kept = np.isfinite(found.energy)
+    energy, target = found.energy[kept], np.asarray(targets, dtype=np.float64)[kept]
+    after = coverage_of(lambda levels: confidence.intervals(found, crystals, asked, levels)[kept], energy, target)
+    before = coverage_of(lambda levels: gaussian_intervals(energy, found.spread[kept], levels), energy, target)
+    outside = np.isin(np.flatnonzero(kept), list(found.outside or {}))
+    lower, upper = confidence.intervals(found, crystals, asked, [0.9])[kept, 0].T
+    error = np.abs(energy - target)
+    return Foresight(
+        coverage_50=after.shares[0.5],
+        coverage_80=after.shares[0.8],
+        coverage_90=after.shares[0.9],
+        calibration_error=after.expected_error,
+        raw_coverage_50=before.shares[0.5],
+        raw_coverage_80=before.shares[0.8],
+        raw_coverage_90=before.shares[0.9],
+        raw_calibration_error=before.expected_error,
+        spearman_width=after.spearman,
+        outside=float(outside.mean()),
+        mae_inside=_mean(error[~outside]),
+        mae_outside=_mean(error[outside]),
+        coverage_90_outside=_mean(((lower <= target) & (target <= upper))[outside]),
+    )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _sample(indices: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:

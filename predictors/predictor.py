@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,11 @@ class Predictions:
     volume_factor: (n,) the scaling at which the energy is lowest; 1 without a volume scan
     latent: (n, w) what the first member read the energy from; w = 0 where a predictor has none
     refused: index -> why no energy could be predicted
+    Of a model with a confidence (else None), NaN where a crystal was refused:
+    intervals: (n, 3, 2) lower and upper ends of the central 50, 80 and 90 % intervals; None too for a way of asking
+        that has no calibration (see predictors.confidence)
+    distance: (n,) to the training set in the first member's latent space
+    outside: index -> why the crystal is outside of the model's domain, so that its energy can't be trusted
     """
 
     energy: Floats
@@ -32,6 +37,15 @@ class Predictions:
     volume_factor: Floats
     latent: Floats
     refused: dict[int, str]
+    intervals: Floats | None = None
+    distance: Floats | None = None
+    outside: dict[int, str] | None = None
+
+    def first_member(self) -> Self:
+        """What the first member alone would have said of the same crystals at the same volumes."""
+        first = self.member_energies[:, :1]
+        said = (first[:, 0], first[:, 0] * 0, first)
+        return type(self)(*said, self.volume_factor, self.latent, self.refused)
 
     @classmethod
     def of(cls, energies: Floats, factors: Floats, latent: Floats, refused: dict[int, str] | None = None) -> Self:
@@ -46,15 +60,19 @@ class Predictions:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Predictions of several lists of crystals, one after the other; at least one part."""
-        names = [field.name for field in fields(cls) if field.name != "refused"]
-        arrays: dict[str, Floats] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        before = np.cumsum([0, *(len(part.energy) for part in parts)])
-        refused = {
-            int(start) + index: why
-            for start, part in zip(before[:-1], parts, strict=True)
-            for index, why in part.refused.items()
-        }
-        return cls(**arrays, refused=refused)
+        before = [int(start) for start in np.cumsum([0, *(len(part.energy) for part in parts)])[:-1]]
+        joined: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            values = [getattr(part, name) for part in parts]
+            if any(value is None for value in values):
+                joined[name] = None
+            elif isinstance(values[0], dict):
+                joined[name] = {
+                    start + index: why for start, of in zip(before, values, strict=True) for index, why in of.items()
+                }
+            else:
+                joined[name] = np.concatenate(values)
+        return cls(**joined)
 
 
 class Predictor(Protocol):

@@ -59,7 +59,8 @@ class Judge:
     def promising(self, crystals: Sequence[Crystal], funnel: Funnel) -> dict[int, dict[str, Any]]:
         """Index of each crystal worth writing -> its row of table prediction, but for the structure's id.
 
-        What isn't is counted: "above_hull", "no_reference" (an element that the hull lacks), "unsupported_element" (one
+        What isn't is counted: "above_hull" and, where the model can't be trusted, "above_hull_out_of_domain";
+        "no_reference" (an element that the hull lacks), "unsupported_element" (one
         that the model has never seen).
         """
         found = self.ensemble.predict(crystals, members=1)
@@ -68,9 +69,12 @@ class Judge:
         refused = np.isin(np.arange(len(crystals)), list(found.refused))
         missing = ~refused & np.isnan(hull)
         kept = ~refused & ~missing & (above <= self.limit)
+        dropped = ~refused & ~missing & ~kept
+        outside = np.isin(np.arange(len(crystals)), list(found.outside or {}))
         funnel.reject("unsupported_element", int(refused.sum()))
         funnel.reject("no_reference", int(missing.sum()))
-        funnel.reject("above_hull", int((~refused & ~missing & ~kept).sum()))
+        funnel.reject("above_hull", int((dropped & ~outside).sum()))
+        funnel.reject("above_hull_out_of_domain", int((dropped & outside).sum()))
         return {
             index: prediction_row(self.model_id, Stage.SINGLE, found, index) for index in np.flatnonzero(kept).tolist()
         }

@@ -1,4 +1,4 @@
-"""Predictions for crystals that nobody stored: energy, spread, place on the hull, nearest known crystals, flags.
+"""Predictions for crystals that nobody stored: energy, interval, place on the hull, nearest known crystals, flags.
 
 A crystal is placed on the hull of all *other* crystals: entries of the same crystal, where there are any, are left
 out. So `decomposition_energy` says how stable it is, by the model, not by how much model and label differ.
@@ -27,6 +27,7 @@ from registry.identity.duplicates import Identity
 from registry.nearest import Neighbourhood, neighbourhoods
 from workers.candidates.filters import flags, neighbour_pairs
 from workers.potentials import predictor_of
+from workers.score import interval_90
 
 if TYPE_CHECKING:
     from predictors.predictor import Predictions, Progress
@@ -37,6 +38,8 @@ UNKNOWN: dict[str, Any] = {
     "formula": None,
     "formation_energy_per_atom": None,
     "spread": None,
+    "interval_90": None,
+    "out_of_domain": None,
     "e_above_hull": None,
     "decomposition_energy": None,
     "decomposition": None,
@@ -138,7 +141,7 @@ def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | N
     rows = []
     for index, crystal in enumerate(crystals):
         energy = float(found.energy[index])
-        row = _row(crystal, energy, float(found.spread[index]))
+        row = _row(crystal, found, index)
         near = known.neighbourhoods[index] if known is not None else Neighbourhood()
         row["nearest"] = near.nearest
         if index in found.refused:
@@ -149,17 +152,30 @@ def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | N
     return rows
 
 
-def _row(crystal: Crystal, energy: float, spread: float) -> Row:
-    known = bool(np.isfinite(energy))
+def _row(crystal: Crystal, found: Predictions, index: int) -> Row:
     marks: list[str] = list(flags(crystal, neighbour_pairs(crystal)))
-    if known and spread > WIDE_SPREAD:
-        marks.append("wide spread: the members disagree")
-    return UNKNOWN | {
-        "formula": Composition.of(crystal.amounts).reduced_formula,
-        "formation_energy_per_atom": energy if known else None,
-        "spread": spread if np.isfinite(spread) else None,  # a single potential has none
-        "flags": marks,
+    said: Row = {}
+    if np.isfinite(found.energy[index]):
+        said = _said(found, index)
+        marks += _doubts(found, index)
+    return UNKNOWN | {"formula": Composition.of(crystal.amounts).reduced_formula, "flags": marks} | said
+
+
+def _said(found: Predictions, index: int) -> Row:
+    interval = interval_90(found, index)
+    return {
+        "formation_energy_per_atom": float(found.energy[index]),
+        "spread": float(found.spread[index]) if np.isfinite(found.spread[index]) else None,  # one potential has none
+        "interval_90": list(interval) if interval else None,
+        "out_of_domain": None if found.outside is None else index in found.outside,
     }
+
+
+def _doubts(found: Predictions, index: int) -> list[str]:
+    """Why an energy shouldn't be trusted."""
+    doubts = ["wide spread: the members disagree"] if found.spread[index] > WIDE_SPREAD else []
+    outside = (found.outside or {}).get(index)
+    return [*doubts, outside] if outside else doubts
 
 
 def _place(row: Row, crystal: Crystal, energy: float, hull: OpenHull, near: Neighbourhood) -> None:

@@ -4,6 +4,9 @@ Two kinds of candidates share a budget. A *first* is the lowest candidate of a c
 *rival* is another structure of a composition whose labels came out near the hull: without rivals a label says that a
 compound exists, not in which structure. Candidates that are one crystal to the matcher are of one *kind*, for which the
 lowest stands; a *twin*, of a kind that has a label already, gets what firsts and rivals leave over.
+
+A prediction out of the model's domain isn't believed: it ranks, and competes with others, by the upper end of its
+interval. So it takes no label from a better known candidate unless it is promising even there, and buries none.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ PRIOR = 0.05  # eV/atom for a factor of ten in the probability of a substitution
 class Option:
     """A scored candidate.
 
-    energy: predicted formation energy in eV/atom at the hull's level
+    energy: predicted formation energy in eV/atom at the hull's level, its doubt added
     probability: of the likeliest substitution that leads to it
+    doubt: eV/atom from the prediction to the upper end of its 90 % interval, of one out of the model's domain; else 0
     """
 
     structure_id: int
@@ -36,6 +40,7 @@ class Option:
     amounts: Mapping[int, int]
     energy: float
     probability: float = 1.0
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def choose(
     firsts = _firsts(options, entries, energies, labelled, rules)
     rivals, twins = _rivals(options, labelled, rules, kinds)
     chosen = _interleaved(firsts, rivals, twins, rules)
-    return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
+    return [Choice(option.structure_id, float(energies[option.structure_id]) - option.doubt) for option in chosen]
 
 
 def promising(
@@ -158,7 +163,7 @@ def promising(
     families = {formula: _close(family, window) for formula, family in _by_formula(options).items()}
     ordered = order_of_worth(options, entries)
     chosen = [option for formula in ordered for option in families[formula][:per_composition]][:count]
-    return [Choice(option.structure_id, float(energies[option.structure_id])) for option in chosen]
+    return [Choice(option.structure_id, float(energies[option.structure_id]) - option.doubt) for option in chosen]
 
 
 def _firsts(

@@ -85,6 +85,7 @@ class ScoreDaemon:
 
 def prediction_row(model_id: int, stage: Stage, predictions: Predictions, index: int) -> dict[str, Any]:
     """The row of table prediction for one of the crystals, but for its structure's id."""
+    lower, upper = interval_90(predictions, index) or (None, None)
     spread = float(predictions.spread[index])
     return {
         "model_id": model_id,
@@ -93,7 +94,18 @@ def prediction_row(model_id: int, stage: Stage, predictions: Predictions, index:
         "spread": None if stage is Stage.SINGLE or np.isnan(spread) else spread,  # a potential has none
         "members": np.asarray(predictions.member_energies[index], dtype=float).tolist(),
         "volume_factor": float(predictions.volume_factor[index]),
+        "lower_90": lower,
+        "upper_90": upper,
+        "out_of_domain": None if predictions.outside is None else index in predictions.outside,
     }
+
+
+def interval_90(predictions: Predictions, index: int) -> tuple[float, float] | None:
+    """Ends of the calibrated 90 % interval of one of the crystals, eV/atom; None for a model without calibration."""
+    if predictions.intervals is None:
+        return None
+    lower, upper = predictions.intervals[index, -1].tolist()
+    return lower, upper
 
 
 def _write(row: dict[str, object], session: Session) -> None:

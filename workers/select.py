@@ -28,6 +28,8 @@ FAMILY: sa.BindParameter[Any] = sa.bindparam("family", type_=sa.ARRAY(sa.Text))
 OPTIONS = """
 SELECT structure.id AS structure_id, composition.reduced_formula AS formula, composition.elements,
        composition.amounts, prediction.formation_energy_per_atom AS energy,
+       CASE WHEN prediction.out_of_domain
+            THEN coalesce(prediction.upper_90 - prediction.formation_energy_per_atom, 0) ELSE 0 END AS doubt,
        (SELECT max(probability) FROM lineage WHERE lineage.child_id = structure.id) AS probability
 FROM prediction
 JOIN structure ON structure.id = prediction.structure_id
@@ -136,8 +138,9 @@ def _options(session: Session, model: Model, level_id: int, family: Sequence[str
             row.structure_id,
             row.formula,
             _amounts(row.elements, row.amounts),
-            row.energy,
+            row.energy + row.doubt,
             1.0 if row.probability is None else row.probability,
+            row.doubt,
         )
         for row in rows
     ]

@@ -59,6 +59,7 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     A run that was killed goes on where its members' checkpoints stand.
     """
     from predictors.checkpoint import save_model
+    from predictors.confidence import fitted
     from predictors.evaluate import evaluate
     from predictors.train import assemble
     from predictors.training_set import read_training_set
@@ -66,8 +67,10 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     _merge(plan)
     _train_members(plan, jobs, report)
     ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
-    report("judging the ensemble", 0, 0)
     data = read_training_set(plan.table, plan.excluded)
+    report("calibrating the ensemble", 0, 0)
+    ensemble = fitted(ensemble, data)
+    report("judging the ensemble", 0, 0)
     metrics = {**ensemble.record.metrics, **evaluate(ensemble, data).as_metrics()}
     ensemble = replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))
     save_model(ensemble, plan.folder / "model")

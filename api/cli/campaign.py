@@ -19,7 +19,7 @@ SELECT final_prototype.spacegroup_number, composition.reduced_formula, structure
        hull_state.e_above_hull, hull_state.decomposition_energy, hull_state.decomposition,
        hull_state.is_stable, parent_composition.reduced_formula AS parent, way.operation,
        prediction.formation_energy_per_atom AS predicted, hull_state.formation_energy_per_atom AS labelled,
-       prediction.spread, composition.chemsys
+       prediction.spread, prediction.out_of_domain, composition.chemsys
 FROM selection
 JOIN structure ON structure.id = selection.structure_id
 JOIN composition ON composition.id = structure.composition_id
@@ -37,6 +37,16 @@ LEFT JOIN structure AS parent ON parent.id = way.parent_id
 LEFT JOIN composition AS parent_composition ON parent_composition.id = parent.composition_id
 WHERE selection.purpose = 'label' AND selection.round_id = :round
 ORDER BY hull_state.e_above_hull, hull_state.decomposition_energy, structure.id
+"""
+
+OUTSIDE = """
+SELECT selection.purpose, count(*) AS picked, count(prediction.out_of_domain) AS judged,
+       count(*) FILTER (WHERE prediction.out_of_domain) AS out_of_domain
+FROM selection
+LEFT JOIN prediction ON prediction.structure_id = selection.structure_id AND prediction.model_id = selection.model_id
+     AND prediction.stage = CASE selection.purpose WHEN 'refine' THEN 'single' ELSE 'ensemble' END
+WHERE selection.round_id = :round AND selection.purpose IN ('refine', 'label')
+GROUP BY selection.purpose ORDER BY selection.purpose DESC
 """
 
 
@@ -187,6 +197,27 @@ def round_funnel(round_id: int) -> dict[str, dict[str, int]]:
     return found
 
 
+def round_outside(round_id: int) -> dict[str, dict[str, int]]:
+    """Purpose of a round's picks ("refine", "label") -> how many, how many of them the model knows whether they lie in
+    its domain, and how many of these don't."""
+    import sqlalchemy as sa
+
+    with open_registry().connect() as connection:
+        rows = connection.execute(sa.text(OUTSIDE), {"round": round_id}).mappings().all()
+    counted = ("picked", "judged", "out_of_domain")
+    return {row["purpose"]: {name: row[name] for name in counted} for row in rows}
+
+
+def print_outside(outside: Mapping[str, Mapping[str, int]]) -> None:
+    """One line for each purpose, where the model can tell."""
+    for purpose, counts in outside.items():
+        if counts["judged"]:
+            click.echo(
+                f"{counts['out_of_domain']} of {counts['picked']} candidates picked to {purpose} lie out of the model's"
+                " domain: their predictions aren't to be trusted"
+            )
+
+
 def print_funnel(funnel: Mapping[str, Mapping[str, int]]) -> None:
     """A table of what each rule of each stage counted."""
     rows = [
@@ -199,11 +230,12 @@ def print_funnel(funnel: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def _print_round(round_id: int, as_json: bool) -> None:
-    rows, funnel = round_rows(round_id), round_funnel(round_id)
+    rows, funnel, outside = round_rows(round_id), round_funnel(round_id), round_outside(round_id)
     if as_json:
-        print_json({"round": round_id, "data": rows, "funnel": funnel})
+        print_json({"round": round_id, "data": rows, "funnel": funnel, "out_of_domain": outside})
         return
     print_rows(rows)
+    print_outside(outside)
     print_funnel(funnel)
 
 
@@ -212,7 +244,7 @@ def print_rows(rows: list[dict[str, Any]], most: int = 40) -> None:
     shown = [{**row, "decomposes_to": _decomposition(row)} for row in rows[:most]]
     columns = [
         "reduced_formula", "spacegroup_number", "e_above_hull", "decomposition_energy", "decomposes_to", "parent",
-        "predicted", "labelled", "spread", "id",
+        "predicted", "labelled", "spread", "out_of_domain", "id",
     ]  # fmt: skip
     print_table(shown, columns, f"the lowest {len(shown)} of {len(rows)} labelled candidates (eV/atom)")
 

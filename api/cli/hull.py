@@ -146,7 +146,10 @@ def _labelled(found: dict[str, Any]) -> list[Any]:
 
 def _candidates(found: dict[str, Any]) -> list[Any]:
     guesses = found.get("candidates", ())
-    return [_row(row, is_stable=False, is_candidate=True, spread=row["spread"]) for row in guesses]
+    return [
+        _row(row, is_stable=False, is_candidate=True, spread=row["spread"], is_doubtful=bool(row["out_of_domain"]))
+        for row in guesses
+    ]
 
 
 def _row(row: dict[str, Any], **kind: Any) -> Any:

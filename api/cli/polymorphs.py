@@ -17,6 +17,7 @@ SHOWN = [
     "is_labelled",
     "predicted",
     "spread",
+    "out_of_domain",
     "origin",
 ]
 

@@ -44,7 +44,7 @@ LONG = 100  # crystals; fewer are done before a bar has been read
 def predict(
     files: Sequence[Path], name: str | None, level: str | None, no_registry: bool, unrelaxed: bool, as_json: bool
 ) -> None:
-    """Predict formation energy, spread and place on the hull of the crystals in FILES. Nothing is stored.
+    """Predict formation energy, its 90 % interval and place on the hull of the crystals in FILES. Nothing is stored.
 
     The place is on the hull of all other crystals: a stored one that is the same is left out. The three nearest known
     crystals are told. A record that can't be read or predicted keeps its place in the output, with the reason among its
@@ -172,17 +172,22 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
             "decomposition": " + ".join(
                 f"{p['amount']:.3f} {p['reduced_formula']}" for p in row["decomposition"] or []
             ),
+            "interval_90": _interval(row["interval_90"]),
             "nearest": _nearest(row["nearest"]),
             "flags": ", ".join(row["flags"]),
         }
         for row in rows
     ]
-    energies = ["formation_energy_per_atom", "spread", "e_above_hull", "decomposition_energy"]
+    energies = ["formation_energy_per_atom", "interval_90", "spread", "e_above_hull", "decomposition_energy"]
     print_table(
         shown,
         ["index", "formula", *energies, "decomposition", "nearest", "flags"],
         "eV/atom; amounts are shares of the atoms; the hull is that of all other crystals",
     )
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
 
 
 def _nearest(rows: Sequence[dict[str, Any]]) -> str:

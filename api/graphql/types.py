@@ -195,6 +195,11 @@ class Prediction(graphene.ObjectType):
     spread = ev_per_atom("inter-quartile range over the members")
     members = graphene.NonNull(graphene.List(graphene.Float), description="what each member said (eV/atom)")
     volume_factor = graphene.NonNull(graphene.Float, description="volume of the minimum / volume of the structure")
+    lower_90 = ev_per_atom("lower end of the calibrated 90 % interval; null: the model has no calibration")
+    upper_90 = ev_per_atom("its upper end")
+    out_of_domain = graphene.Boolean(
+        description="whether the training set held nothing like it: not to be trusted; null: the model can't tell"
+    )
     created_at = graphene.NonNull(graphene.DateTime)
     model = graphene.NonNull(Model)
 

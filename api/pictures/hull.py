@@ -51,6 +51,7 @@ class HullRow:
     is_new: drawn apart, as a discovery
     is_candidate: drawn apart, as a prediction without a label
     spread: eV/atom, from the lower to the upper quartile of what the members of the model said
+    is_doubtful: a candidate out of the model's domain, whose energy isn't to be trusted
     """
 
     formula: str
@@ -62,6 +63,7 @@ class HullRow:
     is_new: bool = False
     is_candidate: bool = False
     spread: float | None = None
+    is_doubtful: bool = False
 
     def fraction(self, element: str) -> float:
         return float(self.amounts.get(element, 0.0) / sum(self.amounts.values()))

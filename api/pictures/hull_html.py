@@ -237,7 +237,8 @@ def _side(row: Any) -> str:
 
 
 def _uncertainty(row: Any) -> str:
-    return "" if row.spread is None else f" ± {row.spread / 2:.3f}"
+    width = "" if row.spread is None else f" ± {row.spread / 2:.3f}"
+    return f"{width} (out of the model's domain)" if row.is_doubtful else width
 
 
 def _error_bars(drawing: HullDrawing, members: list[int], unit: float) -> dict[str, Any]:

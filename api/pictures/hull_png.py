@@ -200,7 +200,8 @@ def _name(row: HullRow, *, flat: bool) -> str:
     if not (flat and row.is_candidate):
         return formula
     height = f"{row.e_above_hull * 1000:+.0f}".replace("-", "−")
-    return f"{formula} ({height}" + (")" if row.spread is None else f" ± {row.spread * 500:.0f})")
+    mark = "?" if row.is_doubtful else ""
+    return f"{formula} ({height}{mark}" + (")" if row.spread is None else f" ± {row.spread * 500:.0f})")
 
 
 def _draw_marks(axes: Any, drawing: HullDrawing, places: Floats) -> None:

@@ -4,7 +4,7 @@ SELECT structure.public_id, composition.reduced_formula, composition.chemsys, co
        prediction.formation_energy_per_atom AS predicted_formation_energy_per_atom,
        hull_state.formation_energy_per_atom,
        prediction.formation_energy_per_atom - hull_state.formation_energy_per_atom AS error,
-       prediction.spread, hull_state.e_above_hull, hull_state.is_stable,
+       prediction.spread, prediction.lower_90, prediction.upper_90, prediction.out_of_domain, hull_state.e_above_hull, hull_state.is_stable,
        prediction.created_at < calculation.finished_at AS predicted_first
 FROM prediction
 JOIN model ON model.id = prediction.model_id
@@ -33,6 +33,11 @@ COMMENT ON COLUMN analytics.prediction_vs_label.formation_energy_per_atom IS
 COMMENT ON COLUMN analytics.prediction_vs_label.error IS 'predicted - labelled, eV/atom';
 COMMENT ON COLUMN analytics.prediction_vs_label.spread IS
 'inter-quartile range of the ensemble''s members, eV/atom; null where one member spoke';
+COMMENT ON COLUMN analytics.prediction_vs_label.lower_90 IS
+'lower end of the calibrated 90 % interval, eV/atom; null: the model has no calibration';
+COMMENT ON COLUMN analytics.prediction_vs_label.upper_90 IS 'upper end of the calibrated 90 % interval, eV/atom';
+COMMENT ON COLUMN analytics.prediction_vs_label.out_of_domain IS
+'whether the training set held nothing like it: not to be trusted; null: the model can''t tell';
 COMMENT ON COLUMN analytics.prediction_vs_label.e_above_hull IS 'distance of the label to the hull now, eV/atom';
 COMMENT ON COLUMN analytics.prediction_vs_label.is_stable IS 'whether the label is on the hull now';
 COMMENT ON COLUMN analytics.prediction_vs_label.predicted_first IS

@@ -5,6 +5,7 @@ SELECT round.id AS round_id, campaign.name AS campaign, round.number AS round, l
        structure.public_id, composition.reduced_formula, composition.chemsys, selection.rank, model.name AS model,
        selection.predicted_decomposition_energy,
        prediction.formation_energy_per_atom AS predicted_formation_energy_per_atom, prediction.spread,
+       prediction.out_of_domain,
        CASE WHEN calculation.id IS NOT NULL THEN 'labelled'
             WHEN EXISTS (
               SELECT FROM calculation AS attempt
@@ -67,6 +68,8 @@ COMMENT ON COLUMN analytics.round_labels.predicted_decomposition_energy IS
 COMMENT ON COLUMN analytics.round_labels.predicted_formation_energy_per_atom IS
 'median of that model''s ensemble, eV/atom';
 COMMENT ON COLUMN analytics.round_labels.spread IS 'inter-quartile range of the ensemble''s members, eV/atom';
+COMMENT ON COLUMN analytics.round_labels.out_of_domain IS
+'whether that prediction lay out of the model''s domain; null: the model can''t tell';
 COMMENT ON COLUMN analytics.round_labels.outcome IS
 'labelled; failed: attempts were made, none converged; waiting: not tried yet';
 COMMENT ON COLUMN analytics.round_labels.formation_energy_per_atom IS

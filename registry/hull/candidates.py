@@ -24,11 +24,12 @@ MOST = 50
 """Of them, so many: those that lie lowest."""
 
 CANDIDATES = """
-SELECT structure.public_id AS id, composition.reduced_formula, said.formation_energy_per_atom, said.spread
+SELECT structure.public_id AS id, composition.reduced_formula, said.formation_energy_per_atom, said.spread,
+       said.out_of_domain
 FROM structure
 JOIN composition ON composition.id = structure.composition_id
 CROSS JOIN LATERAL (
-    SELECT formation_energy_per_atom, spread
+    SELECT formation_energy_per_atom, spread, out_of_domain
     FROM prediction JOIN model ON model.id = prediction.model_id
     WHERE prediction.structure_id = structure.id AND model.level_id = :level_id AND model.promoted
     ORDER BY stage LIMIT 1  -- 'ensemble' comes before 'single'
@@ -42,8 +43,8 @@ WHERE structure.origin <> 'relaxed' AND structure.origin = 'generated' AND struc
 def candidates(session: Session, found: Mapping[str, Any], window: float = WINDOW, most: int = MOST) -> list[Row]:
     """The candidates nearest the hull (or below it) that `hull_entries` found, the lowest first.
 
-    {"id", "reduced_formula", "formation_energy_per_atom", "spread", "e_above_hull"}, eV/atom: what the promoted model
-    of the level said, the ensemble where it did, and how far above that hull it lies; negative: below it.
+    {"id", "reduced_formula", "formation_energy_per_atom", "spread", "out_of_domain", "e_above_hull"}, eV/atom: what the
+    promoted model of the level said, the ensemble where it did, and how far above that hull it lies; negative: below.
     Those further above than window are left out, and those of an element that the hull lacks.
     """
     _, level_id = the_level(session, found["level"])

@@ -67,6 +67,11 @@ class Prediction(Base):
         CheckConstraint("abs(formation_energy_per_atom) < 'infinity'", name="energy_finite"),
         CheckConstraint("spread >= 0 AND spread < 'infinity'", name="spread_positive"),
         CheckConstraint("cardinality(members) > 0", name="members_counted"),
+        CheckConstraint("num_nonnulls(lower_90, upper_90) IN (0, 2)", name="interval_whole"),
+        CheckConstraint(
+            "upper_90 - lower_90 < 'infinity' AND formation_energy_per_atom BETWEEN lower_90 AND upper_90",
+            name="interval_around",
+        ),
         UniqueConstraint("structure_id", "model_id", "stage"),
         Index(None, "model_id", "stage", "structure_id"),
     )
@@ -79,4 +84,11 @@ class Prediction(Base):
     spread: Mapped[float | None] = mapped_column(Floating, comment="inter-quartile range over the members, eV/atom")
     members: Mapped[list[float]] = mapped_column(ARRAY(Floating), comment="eV/atom, one a member")
     volume_factor: Mapped[float] = mapped_column(Floating, comment="volume of the minimum / volume of the structure")
+    lower_90: Mapped[float | None] = mapped_column(
+        Floating, comment="lower end of the calibrated 90 % interval, eV/atom; null: the model has no calibration"
+    )
+    upper_90: Mapped[float | None] = mapped_column(Floating, comment="its upper end, eV/atom")
+    out_of_domain: Mapped[bool | None] = mapped_column(
+        comment="whether the training set held nothing like it: not to be trusted; null: the model can't tell"
+    )
     created_at: Mapped[Now]

@@ -53,7 +53,7 @@ Final = aliased(Structure, name="final_structure")
 FinalPrototype = aliased(Prototype, name="final_prototype")
 
 Guess = (
-    select(Prediction.formation_energy_per_atom, Prediction.spread)
+    select(Prediction.formation_energy_per_atom, Prediction.spread, Prediction.out_of_domain)
     .join(Model, and_(Model.id == Prediction.model_id, Model.promoted))
     .where(Prediction.structure_id == Structure.id, Model.level_id == LEVEL_ID)
     .order_by(Prediction.stage)  # 'ensemble' comes before 'single'
@@ -182,6 +182,7 @@ COLUMNS: dict[str, Column] = {
     "hull_state.is_stable": HullState.is_stable.expression,
     "prediction.formation_energy_per_atom": Guess.c.formation_energy_per_atom,
     "prediction.spread": Guess.c.spread,
+    "prediction.out_of_domain": Guess.c.out_of_domain,
     "selection.predicted_decomposition_energy": Choice.c.predicted_decomposition_energy,
     "composition.formula_by_alphabet": FORMULA_BY_ALPHABET,
     "composition.formula_by_amount": FORMULA_BY_AMOUNT,

@@ -157,6 +157,13 @@ _TABLE = (
         "eV/atom",
         nullable=True,
     ),
+    Field(
+        "out_of_domain",
+        Type.BOOLEAN,
+        "prediction.out_of_domain",
+        "whether that model's training set held nothing like it: not to be trusted; null: it can't tell",
+        nullable=True,
+    ),
     _energy(
         "predicted_decomposition_energy",
         "predicted energy against the hull as it was when a round selected it",

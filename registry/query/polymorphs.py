@@ -18,7 +18,8 @@ POLYMORPHS = """
 SELECT DISTINCT ON (structure.id)
        structure.public_id AS id, structure.origin, relaxed.public_id AS relaxed_id, prototype.label AS prototype,
        prototype.spacegroup_number, state.formation_energy_per_atom AS labelled, state.e_above_hull,
-       said.formation_energy_per_atom AS predicted, said.spread, coalesce(relaxed.id, structure.id) AS structure_id
+       said.formation_energy_per_atom AS predicted, said.spread, said.out_of_domain,
+       coalesce(relaxed.id, structure.id) AS structure_id
 FROM structure
 JOIN composition ON composition.id = structure.composition_id
 LEFT JOIN hull_state AS state
@@ -27,7 +28,7 @@ LEFT JOIN calculation ON calculation.id = state.calculation_id
 LEFT JOIN structure AS relaxed ON relaxed.id = calculation.final_structure_id
 LEFT JOIN prototype ON prototype.id = coalesce(relaxed.prototype_id, structure.prototype_id)
 LEFT JOIN LATERAL (
-    SELECT formation_energy_per_atom, spread
+    SELECT formation_energy_per_atom, spread, out_of_domain
     FROM prediction JOIN model ON model.id = prediction.model_id
     WHERE prediction.structure_id = structure.id AND model.level_id = :level_id AND model.promoted
     ORDER BY stage LIMIT 1  -- 'ensemble' comes before 'single'

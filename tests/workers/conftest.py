@@ -19,6 +19,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def confident_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, which knows where it has learnt: see tests.workers.models.salts."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "confident", confident=True)
+
+
 @pytest.fixture
 def level_id(engine: Engine) -> int:
     """The stand-in's level in a fresh registry."""

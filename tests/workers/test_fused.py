@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
+from predictors.checkpoint import load_model
 from registry.crystal import Crystal
 from registry.errors import NotFound
 from registry.identity.duplicates import Identity
@@ -119,6 +120,15 @@ def test_what_the_model_or_the_hull_can_not_judge_is_counted(judge: Judge):
     without = replace(judge, hull=_WithoutPotassium(hull))  # type: ignore[arg-type]
     assert set(without.promising(crystals, funnel)) == {0}
     assert funnel.rejected == {"unsupported_element": 2, "no_reference": 1}
+
+
+def test_what_is_dropped_out_of_domain_is_counted_apart(judge: Judge, confident_model: Path):
+    """A high energy of a crystal that the model can't judge is no reason to forget it silently."""
+    sure = replace(judge, ensemble=load_model(confident_model), limit=-99.0)
+    crystals = [Crystal(np.eye(3) * width, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for width in (4.0, 2.5)]
+    funnel = Funnel()
+    assert sure.promising(crystals, funnel) == {}
+    assert funnel.rejected == {"above_hull": 1, "above_hull_out_of_domain": 1}
 
 
 class _WithoutPotassium:

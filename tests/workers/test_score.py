@@ -17,7 +17,7 @@ from predictors.checkpoint import load_model
 from registry import queue
 from registry.crystal import Crystal
 from registry.errors import SettingsError
-from registry.models import Model, ModelFile, Prediction, TrainingSet, Work
+from registry.models import Level, Model, ModelFile, Prediction, TrainingSet, Work
 from registry.states import ErrorClass, Kind, Purpose, Stage, WorkState
 from tests import factories as make
 from tests.workers.models import save_tiny_model
@@ -81,6 +81,36 @@ def test_the_ensemble_scans_volumes_of_what_was_picked(engine: Engine, model_id:
     assert row.formation_energy_per_atom == pytest.approx(float(expected.energy[0]), abs=1e-6)
     assert row.spread == pytest.approx(float(expected.spread[0]), abs=1e-6)
     assert (len(row.members), 0.8 <= row.volume_factor <= 1.2) == (3, True)
+
+
+@pytest.mark.parametrize("stage", [Stage.SINGLE, Stage.ENSEMBLE])
+def test_the_interval_and_the_domain_are_stored(engine: Engine, level_id: int, confident_model: Path, stage: Stage):
+    """Of a cell like those that it learnt from, and of one far more crowded."""
+    with Session(engine) as session, session.begin():
+        model = session.get_one(Model, register(session, "confident", confident_model))
+        promote(session, "confident")
+        crystals = [cubic(11, 17), Crystal(np.eye(3) * 2.5, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])]
+        rows = [make.structure(session, "NaCl", origin="generated", arrays=one) for one in crystals]
+        turn = make.campaign_round(session, make.campaign(session, session.get_one(Level, level_id)))
+        for row in rows:
+            make.selection(session, row, turn, model, purpose=Purpose.REFINE.value)
+    drain(engine, stage)
+    near, far = predictions(engine)
+    expected = load_model(confident_model).predict(
+        crystals, **({"members": 1} if stage is Stage.SINGLE else {"volume_scan": True})
+    )
+    assert expected.intervals is not None
+    for row, (lower, upper) in zip((near, far), expected.intervals[:, -1].tolist(), strict=True):
+        assert (row.lower_90, row.upper_90) == (pytest.approx(lower, abs=1e-5), pytest.approx(upper, abs=1e-5))
+        assert lower < row.formation_energy_per_atom < upper
+    assert (near.out_of_domain, far.out_of_domain) == (False, True)
+
+
+def test_a_model_without_a_calibration_leaves_them_empty(engine: Engine, model_id: int):
+    candidates(engine, cubic(11, 17))
+    drain(engine, Stage.SINGLE)
+    row = predictions(engine)[0]
+    assert (row.lower_90, row.upper_90, row.out_of_domain) == (None, None, None)
 
 
 def test_an_element_that_the_model_never_saw_is_refused_with_its_reason(engine: Engine, model_id: int):

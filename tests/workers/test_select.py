@@ -67,6 +67,42 @@ def test_labels_are_picked_by_predicted_decomposition_energy(session: Session, l
     assert {row.model_id for row in rows} == {model.id}
 
 
+def doubtful(session: Session, model: Model, formula: str, energy: float, upper: float, **columns: Any) -> int:
+    """A candidate out of the model's domain, whose interval reaches up to `upper`."""
+    row = make.structure(session, formula, origin="generated")
+    said = {"lower_90": energy - 1, "upper_90": upper, "out_of_domain": True, **columns}
+    make.prediction(session, row, model, energy, **said)
+    return row.id
+
+
+def test_out_of_domain_a_candidate_ranks_by_the_upper_end_of_its_interval(
+    session: Session, level: Level, model: Model, turn: Round
+):
+    """Its energy is told as predicted all the same; one whose interval reaches above the threshold isn't picked."""
+    strange = doubtful(session, model, "NaCl", -1.2, upper=-0.3)
+    known = candidate(session, model, "KCl", -0.9)
+    doubtful(session, model, "NaKCl2", -3.0, upper=+0.2)
+    select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
+    rows = picked(session, Purpose.LABEL)
+    assert [row.structure_id for row in rows] == [known, strange]
+    assert [row.predicted_decomposition_energy for row in rows] == pytest.approx([-0.9, -1.2])
+
+
+def test_out_of_domain_a_candidate_buries_no_other(session: Session, level: Level, model: Model, turn: Round):
+    """Taken at its word the ternary would push the binary, which competes with it, down to the last place."""
+    salt, other = candidate(session, model, "NaCl", -1.0), candidate(session, model, "Na3Cl", -0.6)
+    doubtful(session, model, "Na2Cl", -4.0, upper=+0.5)
+    select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5))
+    assert [row.structure_id for row in picked(session, Purpose.LABEL)] == [salt, other]
+
+
+def test_the_ensemble_looks_at_strangers_last(session: Session, level: Level, model: Model, turn: Round):
+    strange = doubtful(session, model, "NaCl", -1.2, upper=-0.3, stage=Stage.SINGLE.value)
+    known = candidate(session, model, "KCl", -0.9, Stage.SINGLE)
+    select_refine(session, turn.id, level.id, FAMILY, 5)
+    assert [row.structure_id for row in picked(session, Purpose.REFINE)] == [known, strange]
+
+
 def test_the_least_probable_of_all_come_last(session: Session, level: Level, model: Model, turn: Round):
     known = make.structure(session, "KCl")
     never, unlikely = candidate(session, model, "NaCl", -1.0), candidate(session, model, "KCl", -0.9)

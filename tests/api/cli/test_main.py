@@ -309,8 +309,8 @@ def test_predict_json(lode: Any, tmp_path: Path):
     (tmp_path / "salt.cif").write_text(CIF.replace("Cs", "Na"))
     found = read(lode("predict", "salt.cif", "--model", str(folder), "--json"))
     named = {
-        "index", "formula", "formation_energy_per_atom", "spread", "e_above_hull", "decomposition", "flags", "model",
-        "level",
+        "index", "formula", "formation_energy_per_atom", "spread", "interval_90", "out_of_domain", "e_above_hull",
+        "decomposition", "flags", "model", "level",
     }  # fmt: skip
     assert [set(row) >= named for row in found] == [True]
     assert (found[0]["index"], found[0]["formula"], found[0]["level"]) == (0, "NaCl", "7net-0")

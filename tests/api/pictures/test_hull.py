@@ -1,5 +1,7 @@
 """Pictures of hulls: what is chosen, and that the files stand alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,14 @@ def test_candidates_are_in_both_files_with_their_spread(elements):
     assert "\\u00b1 0.020" in html or "± 0.020" in html
     assert ('"error_y":{"array":[' in html) == (len(elements) == 2)
     assert hull_png(rows, elements) != hull_png(ROWS, elements)
+
+
+def test_a_candidate_out_of_domain_is_marked():
+    doubtful = [replace(row, is_doubtful=True) for row in CANDIDATES]
+    assert "out of the model's domain" in hull_html([*ROWS, *doubtful], ["Li", "O"])
+    assert "out of the model's domain" not in hull_html([*ROWS, *CANDIDATES], ["Li", "O"])
+    flat = ["Li", "Fe", "O"]
+    assert hull_png([*ROWS, *doubtful], flat) != hull_png([*ROWS, *CANDIDATES], flat)
 
 
 def test_counts_are_subscripts():

@@ -44,11 +44,12 @@ def found(session: Session, chemsys: str = "Na-Cl", **limits: Any) -> list[dict[
 
 def test_distances_are_to_the_hull_that_was_found(session: Session, model: Model) -> None:
     below = guess(session, model, "NaCl3", -0.6, spread=0.04)  # the tie line lies at -0.5
-    above = guess(session, model, "Na3Cl", -0.42, spread=None)
+    above = guess(session, model, "Na3Cl", -0.42, spread=None, out_of_domain=True)
     rows = found(session)
     assert [row["id"] for row in rows] == [below, above]
     assert [row["e_above_hull"] for row in rows] == pytest.approx([-0.1, 0.08])
     assert [row["spread"] for row in rows] == [0.04, None]
+    assert [row["out_of_domain"] for row in rows] == [None, True]
     assert [row["reduced_formula"] for row in rows] == ["NaCl3", "Na3Cl"]
 
 

@@ -33,7 +33,7 @@ def registry(session: Session) -> Session:
     candidate = make.structure(session, "KCl", origin="generated", source_name="motherlode")
     model = make.model(session, level)
     make.prediction(session, candidate, model, -2.0, stage="single", spread=None, members=[-2.0])
-    make.prediction(session, candidate, model, -1.5)
+    make.prediction(session, candidate, model, -1.5, out_of_domain=True)
     turn = make.campaign_round(session, make.campaign(session, level))
     make.selection(session, candidate, turn, model)
     rows |= {"KCl": candidate, "KBr": make.structure(session, "KBr", label="AB_cF8_225_a_b")}
@@ -85,6 +85,8 @@ def found(session: Session, asked: str) -> set[str]:
         ('origin = "generated" AND source CONTAINS "lode"', "KCl"),
         ("predicted_formation_energy_per_atom = -1.5", "KCl"),
         ("spread < 0.1", "KCl"),
+        ("out_of_domain=TRUE", "KCl"),
+        ("out_of_domain=FALSE", ""),
         ("predicted_decomposition_energy < 0", "KCl"),
         ('family = "AB_cF4_225_a:(Li0.5Na0.5)"', "Li2O"),
         ('family IS KNOWN AND family CONTAINS "Li0.5"', "Li2O"),
