@@ -31,7 +31,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=StructureConfig)
     perturbation: Perturbation = field(default_factory=Perturbation)
-    copies: Copies = 0  # of a crystal, made once and kept in memory; 0: each epoch draws new ones, a third slower
+    copies: Copies = 0  # of a crystal, made once and kept in memory; 0: each epoch draws new ones, which takes longer
     seed: Seed = 0  # of the first member; the others count on from it
     epochs: Count = 30
     batch_size: Count = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def train_members(
 
 def _running(futures: Sequence[Future[None]]) -> bool:
     """Wait a second; after a failure no other member begins."""
-    done, running = wait(futures, timeout=1.0, return_when=FIRST_EXCEPTION)
+    done, running = wait(futures, timeout=1.0)
     if any(not future.cancelled() and future.exception() for future in done):
         for future in running:
             future.cancel()

@@ -172,12 +172,11 @@ def check(name: str, as_json: bool) -> None:
 
     with Session(open_registry()) as session, progress() as advance:
         checks = check_model(session, name, lambda done: advance("asking again", done, 0))
-    print_json(told(checks)) if as_json else None
-    if not as_json:
-        for one in checks:
-            click.echo(str(one))
-        if not checks:
-            click.echo(f"of the training set of {name} nothing but its hash is known")
+    if as_json:
+        print_json(told(checks))
+    else:
+        lines = [str(one) for one in checks]
+        click.echo("\n".join(lines) or f"of the training set of {name} nothing but its hash is known")
     if any(one.same is False for one in checks):
         sys.exit(1)
 
