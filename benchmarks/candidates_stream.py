@@ -132,12 +132,12 @@ def fused(stream: Stream, most: int) -> Figures:
     try:
         from predictors.model_files import ModelFiles
         from workers.fused import Fused, Judge
-        from workers.score import ensemble_of
+        from workers.potentials import predictor_of
         from workers.train import shipped_model
     except ImportError:
         print("fused: the extra `predictors` isn't installed")
         return {}
-    ensemble = ensemble_of(ModelFiles.read(shipped_model("7net-0")))
+    ensemble = predictor_of(ModelFiles.read(shipped_model("7net-0")))
     hull = Hull([Entry(number, {number: 1}, 0.0) for number in ensemble.record.elements])
     judge, funnel = Judge(0, ensemble, hull, Fused().limit), Funnel()
     rows = iter([(block, row) for block in stream.blocks() for row in range(len(block))][:most])

@@ -1,7 +1,8 @@
-"""Make registry/hull/level_tables/7net-0.json: relax the elemental crystals of the Materials Project set with 7net-0.
+"""Make registry/hull/level_tables/LEVEL.json: relax the elemental crystals of the Materials Project set with LEVEL.
 
-Elements that the potential can't do, or that the set lacks, take the PBE energies of element_reference_energies.json.
-About four CPU minutes; `--quick` relaxes cells of up to two sites only and writes nothing.
+LEVEL is 7net-0 (`--level`, the default) or chgnet. Elements that the potential can't do, or that the set lacks, take
+the PBE energies of element_reference_energies.json. About four CPU minutes; `--quick` relaxes cells of up to two sites
+only and writes nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from registry.hull.levels import Level, load_level
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
 from registry.threads import one_thread_each
+from workers.engines.base import engine_named
 from workers.references import with_references
 
-OUT = Path(__file__).parents[1] / "registry" / "hull" / "level_tables" / "7net-0.json"
+TABLES = Path(__file__).parents[1] / "registry" / "hull" / "level_tables"
 
 
 def elemental(path: Path, most_sites: int) -> Iterator[Crystal]:
@@ -46,19 +48,18 @@ def main() -> None:
     one_thread_each()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--level", default="7net-0", choices=["7net-0", "chgnet"])
+    asked = parser.parse_args()
     data = os.environ.get("LODE_TEST_DATA")
     if not data:
         sys.exit("LODE_TEST_DATA names no folder of real data: no crystals to relax")
-    from workers.engines.sevennet import SevenNet
-
     pbe = json.loads((Path(data) / "r2scan" / "element_reference_energies.json").read_text())["MP-PBE"]
     table = {element: row["energy_per_atom"] for element, row in pbe.items()}
-    crystals = elemental(Path(data) / "mp_structures" / "mp_36737.parquet", 2 if quick else 20)
-    level = with_references(load_level("7net-0"), SevenNet(), crystals, table)
+    crystals = elemental(Path(data) / "mp_structures" / "mp_36737.parquet", 2 if asked.quick else 20)
+    level = with_references(load_level(asked.level), engine_named(asked.level), crystals, table)
     figures = print_changes(level, table)
-    if not quick:
-        OUT.write_text(json.dumps(asdict(level), indent=1) + "\n")
+    if not asked.quick:
+        (TABLES / f"{asked.level}.json").write_text(json.dumps(asdict(level), indent=1) + "\n")
     print(json.dumps(figures))
 
 

@@ -8,7 +8,9 @@ PredictorError
 ├── Diverged           a training's loss became NaN or infinite
 ├── TrainingFailed     a process that trained a member ended before the training did
 ├── BadCheckpoint      a model folder or training state is damaged or of another format version
-└── BackendMissing     a message-passing back-end was asked for that isn't installed
+├── BackendMissing     a message-passing back-end was asked for that isn't installed
+├── PotentialMissing   a pretrained potential was asked for whose package isn't installed
+└── NoFormationEnergy  a level has no formation energy for a crystal's raw energy
 """
 
 from __future__ import annotations
@@ -55,3 +57,15 @@ class BadCheckpoint(PredictorError):
 
 class BackendMissing(PredictorError):
     """The message-passing back-end isn't installed."""
+
+
+class PotentialMissing(PredictorError):
+    """The package of a pretrained potential isn't installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} isn't installed: pip install 'motherlode[potentials]'")
+        self.package = package
+
+
+class NoFormationEnergy(PredictorError):
+    """A level of theory gives this crystal none: it lacks an element's reference, or its corrections refuse it."""

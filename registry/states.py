@@ -52,7 +52,7 @@ class ErrorClass(StrEnum):
 
 
 class Stage(StrEnum):
-    """How thoroughly a prediction was made: one member as the crystal stands, or all of them over the volume scan."""
+    """How thoroughly a prediction was made: one member as the crystal stands, or all of them at the best volume."""
 
     SINGLE = "single"
     ENSEMBLE = "ensemble"
@@ -63,6 +63,7 @@ class Purpose(StrEnum):
 
     REFERENCE = "reference"  # a known competing phase, labelled so that the hull means something
     REFINE = "refine"  # a promising candidate, to be scored by the whole ensemble
+    RECHECK = "recheck"  # a candidate that a second model shall look at before it is labelled
     LABEL = "label"  # a candidate to be labelled
 
 

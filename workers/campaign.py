@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from predictors.potentials.named import POTENTIALS
 from registry import queue
 from registry.errors import LodeError, NotFound, SettingsError
 from registry.models import Campaign, Level, Round, Structure
@@ -24,8 +25,17 @@ from registry.states import Kind
 from workers.candidates.generation import Settings as CandidateSettings
 from workers.fused import Fused, Judge
 from workers.generate import Generated, generate_candidates
+from workers.potentials import register_potential
 from workers.ranking import Rules
-from workers.select import promoted_model, select_labels, select_references, select_refine
+from workers.select import (
+    check_level,
+    named_model,
+    promoted_model,
+    select_labels,
+    select_recheck,
+    select_references,
+    select_refine,
+)
 
 LONGEST_NAME = 200
 Report = Callable[[str, int, int], None]
@@ -49,9 +59,11 @@ ORDER BY 1
 class CampaignSettings:
     """family: element symbols. labels: in all, picked in `batches` turns so that later picks know earlier labels.
 
-    refine: how many candidates the whole ensemble looks at. reference_sites: known crystals of larger cells are not
-    labelled as competing phases. parents: a filter that crystals must pass to become parents (registry/query). fused:
-    candidates are scored while they are made, and only the promising ones are written; limit: at most so many new ones.
+    refine: how many candidates the whole ensemble looks at. second: a model (a potential's name registers it) that
+    looks again at the best `rechecks` of these, and picks the labels. reference_sites: known crystals of larger cells
+    are not labelled as competing phases. parents: a filter that crystals must pass to become parents (registry/query).
+    fused: candidates are scored while they are made, and only the promising ones are written; limit: at most so many
+    new ones.
     part: (i, n), the i-th of n parts of the parents, for n machines that share the work.
     """
 
@@ -60,6 +72,8 @@ class CampaignSettings:
     labels: int = 450
     batches: int = 6
     refine: int = 1000
+    second: str | None = None
+    rechecks: int = 500
     reference_sites: int = 40
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     rules: Rules = field(default_factory=lambda: Rules(budget=0))
@@ -78,6 +92,7 @@ class Outcome:
     generated: int
     refined: int
     selected: int
+    rechecked: int = 0
 
 
 def run_round(
@@ -89,10 +104,12 @@ def run_round(
 ) -> Outcome:
     """Run one round to its end. `alive` raises when the daemons are gone, so that waiting for them ends.
 
-    Raises NotFound when no model is promoted for the level, LevelMismatch when it's of another one.
+    Raises NotFound when no model is promoted for the level, LevelMismatch when it or the second is of another one.
     """
-    with Session(engine) as session:
+    with Session(engine) as session, session.begin():
         promoted_model(session, level_id)
+        if settings.second is not None:
+            _ensure_second(session, level_id, settings.second)
     _check(engine, level_id, settings)
     round_id = _open_round(engine, level_id, settings)
     references = _select(
@@ -105,9 +122,17 @@ def run_round(
     pick = partial(select_refine, round_id=round_id, level_id=level_id, family=settings.family, count=settings.refine)
     refined = _select(engine, pick)
     _wait(engine, (Kind.REFINE,), "scoring with the ensemble", report, alive)
+    rechecked = _recheck(engine, round_id, level_id, settings, report, alive)
     selected = _label_in_batches(engine, round_id, level_id, settings, report, alive)
     _close_round(engine, round_id)
-    return Outcome(round_id, references, generated.new, refined, selected)
+    return Outcome(round_id, references, generated.new, refined, selected, rechecked)
+
+
+def _ensure_second(session: Session, level_id: int, name: str) -> None:
+    """Raises NotFound, LevelMismatch, PotentialMissing before anything is made."""
+    if name in POTENTIALS:
+        register_potential(session, name)
+    check_level(session, named_model(session, name), level_id)
 
 
 def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
@@ -133,6 +158,27 @@ def _check(engine: Engine, level_id: int, settings: CampaignSettings) -> None:
             raise NotFound(f"{what}: import some (`lode import --prototypes`)")
 
 
+def _recheck(
+    engine: Engine,
+    round_id: int,
+    level_id: int,
+    settings: CampaignSettings,
+    report: Report,
+    alive: Callable[[], None],
+) -> int:
+    if settings.second is None:
+        return 0
+    name, family = settings.second, settings.family
+    picked = _select(
+        engine,
+        lambda session: select_recheck(
+            session, round_id, level_id, family, settings.rechecks, named_model(session, name)
+        ),
+    )
+    _wait(engine, (Kind.REFINE,), f"looking again with {name}", report, alive)
+    return picked
+
+
 def _label_in_batches(
     engine: Engine,
     round_id: int,
@@ -145,12 +191,16 @@ def _label_in_batches(
     for batch in range(settings.batches):
         budget = (settings.labels - selected) // (settings.batches - batch)
         rules = Rules(**{**asdict(settings.rules), "budget": budget})
-        pick = partial(select_labels, round_id=round_id, level_id=level_id, family=settings.family, rules=rules)
-        picked = _select(engine, pick)
+        picked = _select(engine, partial(_pick_labels, round_id, level_id, settings, rules))
         selected += picked
         title = f"labelling the selected, batch {batch + 1} of {settings.batches}"
         _wait(engine, (Kind.LABEL, Kind.PLACE), title, report, alive)
     return selected
+
+
+def _pick_labels(round_id: int, level_id: int, settings: CampaignSettings, rules: Rules, session: Session) -> int:
+    second = named_model(session, settings.second) if settings.second is not None else None
+    return select_labels(session, round_id, level_id, settings.family, rules, second)
 
 
 def _generate(engine: Engine, round_id: int, level_id: int, settings: CampaignSettings, report: Report) -> Generated:

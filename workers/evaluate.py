@@ -31,10 +31,10 @@ def evaluate(
     """Raises LevelMismatch where the table says that it is of another level, BadCheckpoint, BadTrainingSet."""
     from predictors.bridge import Bridged
     from predictors.error_groups import grouped_errors
-    from workers.score import ensemble_of
+    from workers.potentials import predictor_of
 
-    ensemble = ensemble_of(files)
-    predictor: Predictor = Bridged(ensemble, bridge) if bridge is not None else ensemble
+    model = predictor_of(files)
+    predictor: Predictor = Bridged(model, bridge) if bridge is not None else model
     level = predictor.record.level
     if other := sorted({part.level for part in data.parts if part.level not in (None, level)}, key=str):
         raise LevelMismatch(f"the table is of level '{other[0]}', the model's energies of '{level}': name a --bridge")

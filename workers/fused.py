@@ -14,12 +14,13 @@ from registry.hull.entries import current_hull
 from registry.hull.geometry import Hull
 from registry.states import Stage
 from workers.candidates.funnel import Funnel
-from workers.score import ensemble_of, prediction_row
+from workers.potentials import predictor_of
+from workers.score import prediction_row
 from workers.select import promoted_model
 from workers.train import model_files
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Judge:
     """The promoted model of a level, and that level's hull as it stood at the beginning."""
 
     model_id: int
-    ensemble: Ensemble
+    ensemble: Predictor
     hull: Hull
     limit: float
 
@@ -53,7 +54,7 @@ class Judge:
         model_id = promoted_model(session, level_id).id
         files, hull = model_files(session, model_id), current_hull(session, level_id)
         session.commit()
-        return cls(model_id, ensemble_of(files), hull, settings.limit)
+        return cls(model_id, predictor_of(files), hull, settings.limit)
 
     def promising(self, crystals: Sequence[Crystal], funnel: Funnel) -> dict[int, dict[str, Any]]:
         """Index of each crystal worth writing -> its row of table prediction, but for the structure's id.

@@ -26,9 +26,10 @@ from registry.identity.composition import SYMBOLS, Composition
 from registry.identity.duplicates import Identity
 from registry.nearest import Neighbourhood, neighbourhoods
 from workers.candidates.filters import flags, neighbour_pairs
+from workers.potentials import predictor_of
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictions, Progress
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 MANY_ELEMENTS = 12  # a crystal of more has so many subsystems that the whole level is read
@@ -104,35 +105,35 @@ def _systems_of(crystals: Sequence[Crystal]) -> list[str] | None:
 
 
 def predict_crystals(
-    items: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool = False
+    items: Sequence[Crystal | BadRecord],
+    model: ModelFiles,
+    known: Known | None,
+    unrelaxed: bool = False,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """One dict per item, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     items: crystals, and in the place of those that can't be read why not
     known: what a registry knows of the crystals at the model's level, or None to say nothing of it
+    progress: told how many more crystals are predicted
     Raises LevelMismatch when the entries are of another level.
     """
-    from predictors.checkpoint import model_from
-    from predictors.cpu import tune_cpu
-
     if not items:
         return []
-    tune_cpu(1)
-    ensemble = model_from(model)
-    if known is not None and known.level.level != ensemble.record.level:
+    level = model.record().level
+    if known is not None and known.level.level != level:
         raise LevelMismatch(
-            f"model '{model.name}' predicts at level '{ensemble.record.level}', "
-            f"the hull is of level '{known.level.level}'"
+            f"model '{model.name}' predicts at level '{level}', the hull is of level '{known.level.level}'"
         )
     crystals = [item for item in items if isinstance(item, Crystal)]
-    predicted = iter(_predicted(crystals, ensemble, known, unrelaxed))
+    found = predictor_of(model).predict(crystals, volume_scan=unrelaxed, progress=progress)
+    predicted = iter(_predicted(crystals, found, known))
     rows = [UNKNOWN | {"flags": [item.reason]} if isinstance(item, BadRecord) else next(predicted) for item in items]
-    said = {"model": model.name, "level": ensemble.record.level}
+    said = {"model": model.name, "level": level}
     return [{"index": index, **row, **said} for index, row in enumerate(rows)]
 
 
-def _predicted(crystals: Sequence[Crystal], ensemble: Ensemble, known: Known | None, unrelaxed: bool) -> list[Row]:
-    found = ensemble.predict(crystals, volume_scan=unrelaxed)
+def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | None) -> list[Row]:
     hull = OpenHull(known.level) if known is not None else None
     rows = []
     for index, crystal in enumerate(crystals):
@@ -156,7 +157,7 @@ def _row(crystal: Crystal, energy: float, spread: float) -> Row:
     return UNKNOWN | {
         "formula": Composition.of(crystal.amounts).reduced_formula,
         "formation_energy_per_atom": energy if known else None,
-        "spread": spread if known else None,
+        "spread": spread if np.isfinite(spread) else None,  # a single potential has none
         "flags": marks,
     }
 

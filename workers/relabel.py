@@ -7,6 +7,7 @@ follow from the level's references (`with_targets`), so new references need no n
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,6 @@ import pandas as pd
 from registry.crystal import Crystal
 from registry.errors import SettingsError
 from registry.hull.levels import Level
-from registry.hull.mp2020 import mp2020_correction
 from workers.engines.base import Engine
 
 T = TypeVar("T")
@@ -36,36 +36,43 @@ def as_they_stand(engine: Engine) -> Labeller:
     """A single point each."""
 
     def label(crystals: Sequence[Crystal]) -> list[tuple[Crystal, float] | None]:
-        return list(zip(crystals, engine.energies(crystals), strict=True))
+        found = zip(crystals, engine.energies(crystals), strict=True)
+        return [(crystal, energy) if math.isfinite(energy) else None for crystal, energy in found]
 
     return label
 
 
 def relabel(
-    records: Sequence[tuple[str, str, Crystal]], label: Labeller, folder: Path, progress: Callable[[int], None]
+    records: Sequence[tuple[str, str, Crystal]],
+    label: Labeller,
+    level: Level,
+    folder: Path,
+    progress: Callable[[int], None],
 ) -> None:
     """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
 
-    records: (record name, reduced formula, crystal). Raises SettingsError if the folder holds parts of others.
+    records: (record name, reduced formula, crystal). Raises SettingsError if the folder holds parts of others, or
+    of another level.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _claim_folder(folder, records)
+    _claim_folder(folder, records, level)
     for number, chunk in enumerate(_chunks(records, CHUNK)):
         part = folder / f"part-{number:05d}.parquet"
         if not part.exists():
-            _write(_rows(chunk, label), part)
+            _write(_rows(chunk, label, level), part)
         progress(len(chunk))
 
 
-def _claim_folder(folder: Path, records: Sequence[tuple[str, str, Crystal]]) -> None:
-    """Parts are told apart by their number alone, so a folder belongs to one list of records."""
+def _claim_folder(folder: Path, records: Sequence[tuple[str, str, Crystal]], level: Level) -> None:
+    """Parts are told apart by their number alone, so a folder belongs to one list of records at one level."""
     digest = hashlib.sha256()
     for name, _, crystal in records:
         digest.update(name.encode() + crystal.numbers.tobytes() + np.round(crystal.lattice, 6).tobytes())
-    owner = folder / "records.sha256"
-    if owner.exists() and owner.read_text() != digest.hexdigest():
-        raise SettingsError(f"{folder} holds parts of other crystals: choose another folder with --out")
-    owner.write_text(digest.hexdigest())
+    for owner, told, of in (("records.sha256", digest.hexdigest(), "crystals"), ("level", level.name, "levels")):
+        path = folder / owner
+        if path.exists() and path.read_text() != told:
+            raise SettingsError(f"{folder} holds parts of other {of}: choose another folder with --out")
+        path.write_text(told)
 
 
 def with_targets(folder: Path, level: Level) -> pd.DataFrame:
@@ -88,16 +95,16 @@ def _target(level: Level, row: dict[Any, Any]) -> float:
     return level.formation_energy(crystal.amounts, row["energy"] + row["correction"])
 
 
-def _rows(chunk: list[tuple[str, str, Crystal]], label: Labeller) -> list[dict[str, Any]]:
+def _rows(chunk: list[tuple[str, str, Crystal]], label: Labeller, level: Level) -> list[dict[str, Any]]:
     labelled = label([crystal for _, _, crystal in chunk])
     return [
-        _row(name, formula, *found)
+        _row(level, name, formula, *found)
         for (name, formula, _), found in zip(chunk, labelled, strict=True)
         if found is not None
     ]
 
 
-def _row(name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, Any]:
+def _row(level: Level, name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, Any]:
     from registry.identity.composition import SYMBOLS
 
     return {
@@ -108,7 +115,7 @@ def _row(name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, 
         "numbers": crystal.numbers,
         "frac_coords": crystal.frac_coords.ravel(),
         "energy": energy,
-        "correction": mp2020_correction(crystal, energy).energy,
+        "correction": level.correct(crystal, energy).energy,
     }
 
 

@@ -1,6 +1,7 @@
 """The scoring daemons: formation energies of candidates by the promoted model.
 
-`score` asks one member about the candidate as it stands; `refine` asks the whole ensemble over the volume scan.
+`score` asks one member about the candidate as it stands; `refine` asks the whole ensemble over the volume scan, and a
+second model, where a campaign wants one, at the volume that came out best.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from predictors.errors import BadCheckpoint
-from predictors.model_files import ModelFiles
+from predictors.errors import BadCheckpoint, PotentialMissing
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.ingest import crystals
@@ -23,11 +23,12 @@ from registry.models import Prediction
 from registry.queue import Claim
 from registry.states import ErrorClass, Kind, Stage
 from workers.loop import Done, Failed, Outcome
+from workers.potentials import predictor_of
+from workers.recheck import best_volumes, look_again
 from workers.train import model_files
 
 if TYPE_CHECKING:
-    from predictors.ensemble import Ensemble
-    from predictors.predictor import Predictions
+    from predictors.predictor import Predictions, Predictor
 
 
 class ScoreDaemon:
@@ -38,7 +39,7 @@ class ScoreDaemon:
         self.kind = Kind.SCORE if stage is Stage.SINGLE else Kind.REFINE
         self.batch = 512 if stage is Stage.SINGLE else 32
         self.lease_seconds = 120.0
-        self._ensembles: dict[int, Ensemble] = {}
+        self._ensembles: dict[int, Predictor] = {}
 
     def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
         for model_id in sorted({claim.target_id for claim in claims}):
@@ -48,15 +49,17 @@ class ScoreDaemon:
         self, engine: Engine, model_id: int, claims: Sequence[Claim], beat: Callable[[], None]
     ) -> Iterator[Outcome]:
         with Session(engine) as session:
-            found = crystals(session, [claim.subject_id for claim in claims])
+            ids = [claim.subject_id for claim in claims]
+            found = crystals(session, ids)
+            volumes = best_volumes(session, model_id, ids) if self.stage is Stage.ENSEMBLE else {}
         try:
             ensemble = self._ensemble(engine, model_id)
-        except BadCheckpoint as error:  # of another version of the code, perhaps: another node may read it
+        except (BadCheckpoint, PotentialMissing) as error:  # another node may read it, or have it
             for claim in claims:
                 yield Failed(claim, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)), _nothing)
             return
         beat()
-        predictions = self._ask(ensemble, [found[claim.subject_id] for claim in claims])
+        predictions = self._ask(ensemble, [found[one] for one in ids], [volumes[one] for one in ids if one in volumes])
         for index, claim in enumerate(claims):
             if index in predictions.refused:
                 failure = LabelFailure(ErrorClass.UNSUPPORTED_ELEMENT, predictions.refused[index])
@@ -65,35 +68,29 @@ class ScoreDaemon:
                 row = prediction_row(claim.target_id, self.stage, predictions, index)
                 yield Done(claim, partial(_write, {"structure_id": claim.subject_id, **row}))
 
-    def _ask(self, ensemble: Ensemble, candidates: Sequence[Crystal]) -> Predictions:
+    def _ask(self, ensemble: Predictor, candidates: Sequence[Crystal], volumes: Sequence[float]) -> Predictions:
         if self.stage is Stage.SINGLE:
             return ensemble.predict(candidates, members=1)
+        if len(volumes) == len(candidates):
+            return look_again(ensemble, candidates, volumes)
         return ensemble.predict(candidates, volume_scan=True)
 
-    def _ensemble(self, engine: Engine, model_id: int) -> Ensemble:
+    def _ensemble(self, engine: Engine, model_id: int) -> Predictor:
         if model_id not in self._ensembles:
             with Session(engine) as session:
                 files = model_files(session, model_id)
-            self._ensembles[model_id] = ensemble_of(files)
+            self._ensembles[model_id] = predictor_of(files)
         return self._ensembles[model_id]
-
-
-def ensemble_of(files: ModelFiles) -> Ensemble:
-    """A stored model, ready to predict in this process. Raises BadCheckpoint."""
-    from predictors.checkpoint import model_from
-    from predictors.cpu import tune_cpu
-
-    tune_cpu(1)
-    return model_from(files)
 
 
 def prediction_row(model_id: int, stage: Stage, predictions: Predictions, index: int) -> dict[str, Any]:
     """The row of table prediction for one of the crystals, but for its structure's id."""
+    spread = float(predictions.spread[index])
     return {
         "model_id": model_id,
         "stage": stage.value,
         "formation_energy_per_atom": float(predictions.energy[index]),
-        "spread": None if stage is Stage.SINGLE else float(predictions.spread[index]),
+        "spread": None if stage is Stage.SINGLE or np.isnan(spread) else spread,  # a potential has none
         "members": np.asarray(predictions.member_energies[index], dtype=float).tolist(),
         "volume_factor": float(predictions.volume_factor[index]),
     }

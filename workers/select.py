@@ -101,6 +101,19 @@ def select_refine(
     return _store(session, round_id, level_id, Purpose.REFINE, model, chosen)
 
 
+def select_recheck(
+    session: Session, round_id: int, level_id: int, family: Sequence[str], count: int, second: Model
+) -> int:
+    """Pick the candidates, of those that the ensemble has looked at, that a second model shall look at too.
+
+    A structure is rechecked once at a level.
+    """
+    check_level(session, second, level_id)
+    options = _options(session, promoted_model(session, level_id), level_id, family, Stage.ENSEMBLE)
+    chosen = promising(options, level_entries(session, level_id).entries, count)
+    return _store(session, round_id, level_id, Purpose.RECHECK, second, chosen)
+
+
 def select_labels(
     session: Session, round_id: int, level_id: int, family: Sequence[str], rules: Rules, model: Model | None = None
 ) -> int:

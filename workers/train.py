@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from predictors.errors import BadCheckpoint
 from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
+from predictors.potentials.named import POTENTIALS
 from registry import queue
 from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.hull.level_rows import level_id
@@ -80,13 +81,19 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
 
 
 def register(session: Session, name: str, folder: Path) -> int:
+    """Write the row and the files of the model in a folder, as `register_files` does."""
+    return register_files(session, name, ModelFiles.read(folder))
+
+
+def register_files(session: Session, name: str, files: ModelFiles) -> int:
     """Write a model's row and its files; its id. A name that has this very checkpoint already stays as it is.
 
     Raises NotFound for an unknown level, BadCheckpoint for damaged files, SettingsError if another checkpoint has the
     name: predictions that name it must stay true.
     """
-    files = ModelFiles.read(folder)
     record = files.record()
+    if name in POTENTIALS and name != files.checked().get("potential"):
+        raise SettingsError(f"'{name}' is a pretrained potential: choose another name")
     known = session.scalar(sa.select(Model).where(Model.name == name))
     if known is not None:
         if known.checkpoint_sha256 != files.sha256:

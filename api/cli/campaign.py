@@ -53,6 +53,12 @@ def campaign() -> None:
 @click.option(
     "--batches", default=6, show_default=True, type=click.IntRange(1), help="Later picks know earlier labels."
 )
+@click.option(
+    "--second",
+    metavar="MODEL",
+    help="A model or potential (7net-0) that looks again at the candidates that the ensemble finds best, and picks.",
+)
+@click.option("--rechecks", default=500, show_default=True, type=click.IntRange(1), help="At how many it looks again.")
 @click.option("--simple-anions", is_flag=True, help="Elements of groups 15 to 17 only as anions.")
 @click.option("--fused", is_flag=True, help="Score while generating, and write only what is predicted to be promising.")
 @click.option(
@@ -65,6 +71,8 @@ def run(
     level: str,
     labels: int,
     batches: int,
+    second: str | None,
+    rechecks: int,
     simple_anions: bool,
     fused: bool,
     workers: int,
@@ -82,6 +90,8 @@ def run(
         parse_family(family),
         labels=labels,
         batches=batches,
+        second=second,
+        rechecks=rechecks,
         candidates=candidates,
         fused=Fused() if fused else None,
     )

@@ -11,7 +11,7 @@ import click
 
 from api.cli.output import as_json, print_json, print_table
 
-EXTRAS = {"predictors": ("torch", "safetensors"), "potentials": ("sevenn", "ase")}
+EXTRAS = {"predictors": ("torch", "safetensors"), "potentials": ("sevenn", "chgnet", "ase")}
 Check = Callable[[], dict[str, Any]]
 
 

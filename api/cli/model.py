@@ -114,7 +114,7 @@ def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, C
             done += records_done
             advance(f"{of.engine}, {how}", done, len(records))
 
-        relabel(records, label, out, count)
+        relabel(records, label, of, out, count)
     table = with_targets(out, of)
     table.to_parquet(out.with_suffix(".parquet"))
     say_level(out.with_suffix(".parquet"), level)
@@ -136,9 +136,13 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
 
 @model.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True))
-def register(name: str, folder: Path) -> None:
-    """Write the model in FOLDER into the registry as NAME."""
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
+def register(name: str, folder: Path | None) -> None:
+    """Write the model in FOLDER into the registry as NAME; without FOLDER the pretrained potential NAME."""
+    from predictors.potentials.named import POTENTIALS
+
+    if folder is None and name not in POTENTIALS:
+        raise click.UsageError(f"which FOLDER? Without one NAME is a potential: {', '.join(POTENTIALS)}")
     register_as(name, folder)
 
 

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli.database import DEFAULT_LEVEL
-from api.cli.output import as_json, print_json, print_table
+from api.cli.output import as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from predictors.model_files import ModelFiles
     from registry.crystal import Crystal
+    from registry.errors import BadRecord
     from registry.importers.record import Item
     from workers.predict import Known
+
+LONG = 100  # crystals; fewer are done before a bar has been read
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", "name", help="A model of the registry or a model's folder.  [default: the promoted one]")
-@click.option("--level", default=DEFAULT_LEVEL, show_default=True)
+@click.option(
+    "--model",
+    "name",
+    help="A model of the registry, a model's folder, or a pretrained potential: 7net-0, chgnet.  "
+    "[default: the promoted one]",
+)
+@click.option("--level", help=f"Level of the model and the hull.  [default: the named model's, else {DEFAULT_LEVEL}]")
 @click.option(
     "--no-registry",
     is_flag=True,
@@ -31,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--unrelaxed", is_flag=True, help="Scan 20 volumes and take the lowest: for crystals that are guesses.")
 @as_json
 def predict(
-    files: Sequence[Path], name: str | None, level: str, no_registry: bool, unrelaxed: bool, as_json: bool
+    files: Sequence[Path], name: str | None, level: str | None, no_registry: bool, unrelaxed: bool, as_json: bool
 ) -> None:
     """Predict formation energy, spread and place on the hull of the crystals in FILES. Nothing is stored.
 
@@ -40,14 +51,13 @@ def predict(
     flags; the exit code is 1 then.
     """
     from registry.errors import BadRecord
-    from workers.predict import predict_crystals
 
     items = _read(files)
     _complain([str(item) for item in items if isinstance(item, BadRecord)])
     inputs = [item if isinstance(item, BadRecord) else item.crystal for item in items]
     crystals = [item for item in inputs if not isinstance(item, BadRecord)]
     model, known = _model_and_known(name, level, no_registry, crystals)
-    rows = predict_crystals(inputs, model, known, unrelaxed)
+    rows = _predicted(inputs, model, known, unrelaxed)
     rows = [{"record": item.record, **row} for item, row in zip(items, rows, strict=True)]
     failed = [row for row in rows if row["formation_energy_per_atom"] is None]
     _complain([f"{row['record']}: {row['flags'][-1]}" for row in failed if row["formula"] is not None])
@@ -62,49 +72,97 @@ def _read(files: Sequence[Path]) -> list[Item]:
     return [record for path in files for record in read_file(path)]
 
 
+def _predicted(
+    inputs: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool
+) -> list[dict[str, Any]]:
+    from workers.predict import predict_crystals
+
+    done = 0
+    with progress() if len(inputs) >= LONG else nullcontext(lambda _title, _done, _total: None) as advance:
+
+        def count(crystals: int) -> None:
+            nonlocal done
+            done += crystals
+            advance(f"predicting with {model.name}", done, len(inputs))
+
+        return predict_crystals(inputs, model, known, unrelaxed, count)
+
+
 def _complain(lines: Sequence[str]) -> None:
     for line in lines:
         click.echo(f"lode: {line}", err=True)
 
 
 def _model_and_known(
-    name: str | None, level: str, no_registry: bool, crystals: Sequence[Crystal]
+    name: str | None, level: str | None, no_registry: bool, crystals: Sequence[Crystal]
 ) -> tuple[ModelFiles, Known | None]:
-    """The model that was named (a folder, or of the registry), else the promoted one; without a registry the shipped.
+    """The model that was named, else the promoted one; without a registry the shipped one.
 
-    Raises NotFound for a name that is neither.
+    Raises NotFound for a name of nothing, LevelMismatch for a model of another level than the one asked for.
     """
-    from predictors.model_files import ModelFiles
-    from registry.errors import NotFound
-    from workers.train import shipped_model
-
-    folder = Path(name) if name is not None and Path(name).is_dir() else None
-    if not no_registry:
-        return _from_registry(folder, name, level, crystals)
-    if name is not None and folder is None:
-        raise NotFound(f"no folder '{name}': without a registry a model is named by its folder")
-    return ModelFiles.read(folder or shipped_model(level)), None
-
-
-def _from_registry(
-    folder: Path | None, name: str | None, level: str, crystals: Sequence[Crystal]
-) -> tuple[ModelFiles, Known]:
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+
+    if no_registry:
+        return _model(name, level, None), None
+    with Session(open_registry()) as session:
+        model = _model(name, level, session)
+        return model, _known(session, crystals, model.record().level)
+
+
+def _known(session: Session, crystals: Sequence[Crystal], level: str) -> Known | None:
+    """None where nothing has been done in the registry at a level that ships with the project."""
+    from registry.errors import NotFound
+    from registry.hull.levels import shipped_levels
+    from workers.predict import known_of
+
+    try:
+        return known_of(session, crystals, level)
+    except NotFound as missing:
+        if level not in shipped_levels():
+            raise
+        _complain([f"{missing}: nothing is told of the hull and of known crystals"])
+        return None
+
+
+def _model(name: str | None, level: str | None, session: Session | None) -> ModelFiles:
+    from registry.errors import LevelMismatch
+
+    found = _default(level, session) if name is None else _named(name, session)
+    of = found.record().level
+    if level is not None and of != level:
+        raise LevelMismatch(f"model '{found.name}' predicts at level '{of}', not at '{level}'")
+    return found
+
+
+def _default(level: str | None, session: Session | None) -> ModelFiles:
     from predictors.model_files import ModelFiles
     from registry.hull.level_rows import level_id
-    from workers.predict import known_of
-    from workers.select import check_level, named_model, promoted_model
+    from workers.select import promoted_model
+    from workers.train import model_files, shipped_model
+
+    level = level or DEFAULT_LEVEL
+    if session is None:
+        return ModelFiles.read(shipped_model(level))
+    return model_files(session, promoted_model(session, level_id(session, level)).id)
+
+
+def _named(name: str, session: Session | None) -> ModelFiles:
+    from predictors.model_files import ModelFiles
+    from predictors.potentials.named import POTENTIALS
+    from registry.errors import NotFound
+    from workers.potentials import potential_files
+    from workers.select import named_model
     from workers.train import model_files
 
-    with Session(open_registry()) as session:
-        at = level_id(session, level)
-        if folder is not None:
-            return ModelFiles.read(folder), known_of(session, crystals, level)
-        row = named_model(session, name) if name else promoted_model(session, at)
-        check_level(session, row, at)
-        return model_files(session, row.id), known_of(session, crystals, level)
+    if Path(name).is_dir():
+        return ModelFiles.read(Path(name))
+    if name in POTENTIALS:
+        return potential_files(name)
+    if session is None:
+        raise NotFound(f"no folder '{name}': without a registry a model is a folder or one of {', '.join(POTENTIALS)}")
+    return model_files(session, named_model(session, name).id)
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

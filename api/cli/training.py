@@ -113,15 +113,16 @@ def _formulas(path: Path | None) -> tuple[str, ...]:
         raise SettingsError(f"{path} can't be read: {error}") from error
 
 
-def register_as(name: str, folder: Path) -> None:
-    """Write a model's folder into the registry."""
+def register_as(name: str, folder: Path | None) -> None:
+    """Write a model's folder into the registry, or without one the pretrained potential of that name."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+    from workers.potentials import register_potential
     from workers.train import register
 
     with Session(open_registry()) as session, session.begin():
-        register(session, name, folder)
+        register_potential(session, name) if folder is None else register(session, name, folder)
     click.echo(f"registered as {name}; `lode model promote {name}` makes it the one that scores")
 
 

@@ -892,7 +892,9 @@ def upgrade() -> None:
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("abs(predicted_decomposition_energy) < 'infinity'", name=op.f("ck_selection_energy_finite")),
-        sa.CheckConstraint("purpose IN ('reference', 'refine', 'label')", name=op.f("ck_selection_purpose_known")),
+        sa.CheckConstraint(
+            "purpose IN ('reference', 'refine', 'recheck', 'label')", name=op.f("ck_selection_purpose_known")
+        ),
         sa.CheckConstraint("num_nonnulls(round_id, search_id) = 1", name=op.f("ck_selection_round_or_search")),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_selection_level_id")),
         sa.ForeignKeyConstraint(

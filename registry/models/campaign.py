@@ -66,7 +66,8 @@ class Search(Base):
 class Selection(Base):
     """A structure that a round or a search picked.
 
-    The model must be of the level that it picks for: a foreign key says so.
+    The model must be of the level that it picks for: a foreign key says so. Of a recheck it is the second model,
+    which shall look at the structure; the energy is the first one's.
     """
 
     __tablename__ = "selection"

@@ -68,7 +68,7 @@ Choice = (
         Selection.level_id == LEVEL_ID,
         Selection.predicted_decomposition_energy.is_not(None),
     )
-    .order_by(Selection.purpose, Selection.id.desc())  # 'label' comes before 'refine'
+    .order_by(Selection.purpose, Selection.id.desc())  # 'label' comes before 'recheck', that before 'refine'
     .limit(literal_column("1"))
     .correlate(Structure)
     .lateral("selection_of_level")

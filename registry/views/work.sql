@@ -21,11 +21,13 @@ WHERE structure.origin = 'generated' AND model.promoted
   AND NOT EXISTS (
     SELECT FROM work WHERE work.kind = 'score' AND work.subject_id = structure.id AND work.target_id = model.id);
 
+-- By the promoted model, whichever it is by now; rechecked by the model that was picked for.
 CREATE VIEW unrefined AS
 SELECT selection.structure_id AS subject_id, model.id AS target_id, selection.rank AS priority
 FROM selection
-JOIN model ON model.level_id = selection.level_id AND model.promoted
-WHERE selection.purpose = 'refine'
+JOIN model ON model.level_id = selection.level_id
+    AND CASE selection.purpose WHEN 'refine' THEN model.promoted ELSE model.id = selection.model_id END
+WHERE selection.purpose IN ('refine', 'recheck')
   AND NOT EXISTS (
     SELECT FROM prediction
     WHERE prediction.structure_id = selection.structure_id AND prediction.model_id = model.id
@@ -106,7 +108,7 @@ WHERE structure.origin <> 'relaxed';
 
 COMMENT ON VIEW unsearched IS 'Searches whose random structures aren''t stored: search, level, priority';
 COMMENT ON VIEW unscored IS 'Candidates with a parent that the promoted model of a level has not scored: structure, model, priority';
-COMMENT ON VIEW unrefined IS 'Picked candidates that the whole ensemble has not looked at: structure, model, priority';
+COMMENT ON VIEW unrefined IS 'Picked candidates that the whole ensemble, or a second model, has not looked at: structure, model, priority';
 COMMENT ON VIEW unlabelled IS 'Picked crystals without a label at the level: structure, level, priority';
 
 COMMENT ON VIEW entry IS 'Energies that may stand on the hull of their level: converged, and nothing speaks against it';

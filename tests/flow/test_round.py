@@ -18,6 +18,7 @@ pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
 from api.cli.campaign import REPORT
 from registry.database import engine_for
+from registry.errors import LevelMismatch, NotFound
 from registry.hull.entries import level_entries
 from registry.hull.geometry import compute_hull
 from registry.hull.level_rows import ensure_level
@@ -28,6 +29,7 @@ from registry.imports import Importer
 from registry.states import Stage
 from registry.terms import SourceTerms
 from tests.conftest import NewDatabase
+from tests.workers.models import save_tiny_model
 from tests.workers.standin import standin_engine, standin_level
 from workers.campaign import CampaignSettings, Outcome, run_round
 from workers.candidates.generation import Settings
@@ -206,6 +208,39 @@ def test_a_fused_round_ends_like_any_other(engine: Engine, tiny_model: Path, fin
     assert fused.outcome == replace(finished.outcome, round_id=fused.outcome.round_id)
     assert fused.count("prediction WHERE stage = 'single'") == fused.outcome.generated
     assert fused.count("unscored") == 0
+
+
+def test_a_second_model_looks_again_and_picks_the_labels(engine: Engine, tiny_model: Path, tmp_path: Path):
+    with Session(engine) as session, session.begin():
+        ensure_level(session, standin_level())
+        register(session, "second", save_tiny_model(tmp_path / "second", members=1))
+    found = run(engine, tiny_model, standin_level(), replace(SETTINGS, name="twice", second="second", rechecks=6))
+    assert found.outcome.rechecked == found.count("selection WHERE purpose = 'recheck'") == 6
+    assert found.count("unrefined") == 0
+    again = "prediction JOIN model ON model.id = prediction.model_id AND name = 'second'"
+    assert found.count(again) == 6
+    where = "prediction AS first ON first.structure_id = prediction.structure_id AND first.stage = 'ensemble'"
+    where += " AND first.model_id <> prediction.model_id AND first.volume_factor = prediction.volume_factor"
+    assert found.count(f"{again} JOIN {where}") == 6
+    assert 0 < found.outcome.selected <= 6
+    assert found.count("selection JOIN model ON model.id = model_id WHERE purpose = 'label' AND name <> 'second'") == 0
+
+
+def test_a_second_model_of_another_level_is_refused_before_anything_is_made(
+    engine: Engine, tiny_model: Path, tmp_path: Path
+):
+    with Session(engine) as session, session.begin():
+        level_id = ensure_level(session, standin_level())
+        import_parents(session)
+        ensure_level(session, standin_level("other"))
+        register(session, "tiny", tiny_model)
+        promote(session, "tiny")
+        register(session, "stranger", save_tiny_model(tmp_path / "stranger", level="other"))
+    for name, error in (("stranger", LevelMismatch), ("nobody", NotFound)):
+        with pytest.raises(error, match=name):
+            run_round(engine, level_id, replace(SETTINGS, second=name), lambda _title, _done, _total: None)
+    with Session(engine) as session:
+        assert session.scalar(sa.text("SELECT count(*) FROM round")) == 0
 
 
 READERS = {

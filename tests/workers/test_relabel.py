@@ -11,6 +11,7 @@ import pytest
 
 from registry.crystal import Crystal
 from registry.errors import SettingsError
+from registry.hull.levels import Level, load_level
 from tests.workers.standin import StandIn, standin_level
 from workers import relabel
 from workers.relabel import as_they_stand, with_targets
@@ -42,9 +43,9 @@ class Counting(StandIn):
         return super().energies(crystals)
 
 
-def run(records: list[Record], folder: Path) -> int:
-    engine, told = Counting(), []
-    relabel.relabel(records, as_they_stand(engine), folder, told.append)
+def run(records: list[Record], folder: Path, level: Level | None = None) -> int:
+    engine, told, level = Counting(), [], level or standin_level()
+    relabel.relabel(records, as_they_stand(engine), level, folder, told.append)
     assert sum(told) == len(records)
     return engine.asked
 
@@ -60,6 +61,28 @@ def test_parts_of_other_crystals_are_never_mixed_in(tmp_path: Path) -> None:
     run(salts(4), tmp_path)
     with pytest.raises(SettingsError, match="parts of other crystals"):
         run(salts(5), tmp_path)
+
+
+def test_parts_of_another_level_are_never_mixed_in(tmp_path: Path) -> None:
+    run(salts(2), tmp_path)
+    with pytest.raises(SettingsError, match="parts of other levels"):
+        run(salts(2), tmp_path, standin_level("chgnet"))
+
+
+def test_energies_get_the_corrections_of_their_level_and_no_others(tmp_path: Path) -> None:
+    """CHGNet's have those of 2020 in them already: chlorine's alone would be -0.6 eV an atom."""
+    for name, expected in (("chgnet", 0.0), ("7net-0", -0.614)):
+        run(salts(1), tmp_path / name, load_level(name))
+        assert with_targets(tmp_path / name, load_level(name))["correction"][0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_crystal_without_energy_is_left_out(tmp_path: Path) -> None:
+    class Speechless(StandIn):
+        def energies(self, crystals: Sequence[Crystal]) -> list[float]:
+            return [float("nan"), *super().energies(crystals[1:])]
+
+    relabel.relabel(salts(2), as_they_stand(Speechless()), standin_level(), tmp_path, lambda _: None)
+    assert with_targets(tmp_path, standin_level())["record"].tolist() == ["salt:1"]
 
 
 def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from registry.states import Purpose, Stage
 from tests import factories as make
 from tests.registry.identity.test_invariance import caesium_chloride, rock_salt, supercell, zinc_blende
 from workers.ranking import Rules
-from workers.select import named_model, promoted_model, select_labels, select_references, select_refine
+from workers.select import named_model, promoted_model, select_labels, select_recheck, select_references, select_refine
 
 REFERENCES = {"Na": -1.0, "Cl": -2.0, "K": -1.5}
 FAMILY = tuple(REFERENCES)
@@ -103,6 +103,33 @@ def labelled_salt(session: Session, level: Level, arrays: Crystal | None = None)
     return known.id
 
 
+def test_a_second_model_looks_at_the_best_of_the_first_and_picks_by_its_own_energies(
+    session: Session, level: Level, model: Model, turn: Round
+):
+    second = make.model(session, level, "second", promoted=False)
+    ids = [
+        candidate(session, model, formula, energy) for formula, energy in (("NaCl", -1.0), ("KCl", -0.8), ("NaK", 0.9))
+    ]
+    candidate(session, model, "NaKCl2", -2.0, Stage.SINGLE)  # the ensemble has not looked at it
+    assert select_recheck(session, turn.id, level.id, FAMILY, 2, second) == 2
+    rows = picked(session, Purpose.RECHECK)
+    assert [row.structure_id for row in rows] == ids[:2]
+    assert {row.model_id for row in rows} == {second.id}
+    select_recheck(session, turn.id, level.id, FAMILY, 2, second)
+    assert len(picked(session, Purpose.RECHECK)) == 2
+    assert unrefined(session) == [(one, second.id, rank) for rank, one in enumerate(ids[:2], 1)]
+    for one, energy in zip(ids, (-0.1, -0.5), strict=False):
+        make.prediction(session, session.get_one(Structure, one), second, energy)
+    assert unrefined(session) == []
+    assert select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5), second) == 2
+    assert [row.structure_id for row in picked(session, Purpose.LABEL)] == [ids[1], ids[0]]
+
+
+def unrefined(session: Session) -> list[tuple[int, int, int]]:
+    query = text("SELECT subject_id, target_id, priority FROM unrefined ORDER BY priority")
+    return [(row.subject_id, row.target_id, row.priority) for row in session.execute(query)]
+
+
 def test_near_equal_candidates_never_share_a_batch(session: Session, level: Level, model: Model, turn: Round):
     labelled_salt(session, level, caesium_chloride())
     salts = [rock_salt(), rock_salt(5.8), zinc_blende(), supercell(rock_salt(), (1, 1, 2))]
@@ -180,6 +207,8 @@ def test_a_model_of_another_level_is_refused(session: Session, level: Level, tur
     said = "'stranger' predicts at level 'other', the hull is of level 'fixed'"
     with pytest.raises(LevelMismatch, match=said):
         select_refine(session, turn.id, level.id, FAMILY, 5, stranger)
+    with pytest.raises(LevelMismatch):
+        select_recheck(session, turn.id, level.id, FAMILY, 5, stranger)
     with pytest.raises(LevelMismatch, match=said):
         select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5), stranger)
 

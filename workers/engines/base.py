@@ -67,7 +67,7 @@ class Engine(Protocol):
         ...
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
-        """Raw energies in eV per cell of the crystals as they stand, in order."""
+        """Raw energies in eV per cell of the crystals as they stand, in order; NaN where it can say nothing."""
         ...
 
 
@@ -77,7 +77,11 @@ def engine_named(name: str) -> Engine:
         from workers.engines.sevennet import SevenNet
 
         return SevenNet()
-    raise LabelFailure("missing_engine", f"no engine '{name}' here; there is: 7net-0")
+    if name == "chgnet":
+        from workers.engines.chgnet import CHGNet
+
+        return CHGNet()
+    raise LabelFailure("missing_engine", f"no engine '{name}' here; there are: 7net-0, chgnet")
 
 
 VOLUME_PER_ATOM = (2.0, 200.0)  # cubic angstrom

@@ -13,6 +13,7 @@ from registry.states import ErrorClass
 from tests.workers.standin import StandIn
 from workers.engines.base import Engine, Relaxation, check_plausible, engine_named
 
+PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet"}
 ROCK_SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.85, [11, 17], [[0, 0, 0], [0.52, 0.5, 0.5]])
 CUBIC = Crystal(np.eye(3) * 4.3, [11, 11, 17, 17], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.52]])
 
@@ -21,12 +22,12 @@ def nothing() -> None:
     pass
 
 
-@pytest.fixture(scope="module", params=["stand-in", "7net-0"])
+@pytest.fixture(scope="module", params=["stand-in", *PACKAGES])
 def label_engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "stand-in":
         return StandIn()
-    if importlib.util.find_spec("sevenn") is None:
-        pytest.skip("sevenn isn't installed: pip install 'motherlode[potentials]'")
+    if importlib.util.find_spec(PACKAGES[request.param]) is None:
+        pytest.skip(f"{PACKAGES[request.param]} isn't installed: pip install 'motherlode[potentials]'")
     return engine_named(request.param)
 
 

@@ -1,0 +1,200 @@
+"""What a pretrained potential gives, and how its energies become predictions at a level of theory.
+
+A potential knows energies of cells, not formation energies: what turns one into the other (corrections, element
+references) belongs to a level, and is handed in by whoever knows levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from predictors.augmentation import VOLUME_FACTORS, scaled
+from predictors.errors import BadCrystal, BadTrainingSet, NoFormationEnergy
+from predictors.graph import CrystalLike, check_crystal
+from predictors.model_files import ModelRecord
+from predictors.predictor import Floats, Predictions, Progress
+
+CRYSTALS_AT_ONCE = 8
+ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
+DENSEST = 2.0  # cubic angstrom per atom; the lists of denser cells take minutes
+MOST_STABLE = -6.0  # eV/atom; fluorides of rare earths, the most stable compounds, form at about -4.5
+SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
+
+FormationEnergy = Callable[[CrystalLike, float], float]
+"""A crystal and its raw energy (eV per cell) -> formation energy at a level, eV/atom. Raises NoFormationEnergy."""
+
+
+class Potential(Protocol):
+    """A pretrained potential. One thread, denormals flushed.
+
+    version: the package that holds its weights; elements: atomic numbers that it was trained on
+    batch_cost: how many rows (see `cost`) go into one forward pass: what fits the processor's cache
+    most_cost: rows of the largest crystal that it is asked about: what fits four gigabytes
+    calculator: of ASE, for energies with forces and stress
+    """
+
+    name: str
+    version: str
+    elements: tuple[int, ...]
+    batch_cost: int
+    most_cost: int
+    calculator: Any
+
+    def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
+        """One crystal's graph; `smallest`: the smallest factor that its lengths may be scaled by later. BadCrystal."""
+        ...
+
+    def scaled(self, encoded: Any, factor: float) -> Any:
+        """The graph after every length grew by `factor`."""
+        ...
+
+    def cost(self, encoded: Any) -> int:
+        """Rows that the network computes for it."""
+        ...
+
+    def energies(self, encoded: Sequence[Any]) -> list[float]:
+        """Raw energies in eV per cell, batched and without the gradient that forces need."""
+        ...
+
+
+def check_surroundings(crystal: CrystalLike, elements: Sequence[int], cutoff: float) -> None:
+    """Raise BadCrystal where a potential can say nothing: unknown elements, atoms alone or pressed together."""
+    from ase.data import chemical_symbols
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    check_crystal(crystal)
+    if unknown := sorted(set(np.asarray(crystal.numbers).tolist()) - set(elements)):
+        raise BadCrystal(f"the potential was not trained on {', '.join(chemical_symbols[z] for z in unknown)}")
+    lattice = np.ascontiguousarray(crystal.lattice, dtype=np.float64)
+    if (volume := abs(np.linalg.det(lattice)) / len(crystal.numbers)) < DENSEST:
+        raise BadCrystal(f"{volume:.2g} cubic angstrom per atom: too dense for any potential")
+    points = np.ascontiguousarray((np.asarray(crystal.frac_coords, dtype=np.float64) % 1.0) @ lattice)
+    one, _, _, distances = find_points_in_spheres(points, points, cutoff, np.ones(3, dtype=np.int64), lattice, 1e-8)
+    if len(alone := np.flatnonzero(np.bincount(one, minlength=len(points)) < 2)):  # each finds itself
+        raise BadCrystal(f"atom {alone[0] + 1} of {len(points)} has no neighbour within {cutoff:g} angstrom")
+    if np.count_nonzero(distances < SHORTEST_DISTANCE) > len(points):
+        raise BadCrystal(f"two atoms lie within {SHORTEST_DISTANCE} angstrom of each other")
+
+
+def raw_energies(
+    potential: Potential,
+    crystals: Sequence[CrystalLike],
+    volume_factors: Floats | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, dict[int, str]]:
+    """(n, v) eV per cell of n crystals at v volumes each, and why some have none at any: NaN there.
+
+    One neighbour list serves all volumes. What can't be matter is NaN as well.
+    """
+    factors = np.ones(1) if volume_factors is None else volume_factors
+    found = np.full((len(crystals), len(factors)), np.nan)
+    refused: dict[int, str] = {}
+    for start in range(0, len(crystals), CRYSTALS_AT_ONCE):
+        chunk = crystals[start : start + CRYSTALS_AT_ONCE]
+        found[start : start + len(chunk)], why = _raw_energies(potential, chunk, factors)
+        refused |= {start + index: reason for index, reason in why.items()}
+        if progress is not None:
+            progress(len(chunk))
+    return found, refused
+
+
+def _raw_energies(
+    potential: Potential, crystals: Sequence[CrystalLike], factors: Floats
+) -> tuple[Floats, dict[int, str]]:
+    lengths = factors ** (1 / 3)
+    encoded, refused = _encoded(potential, crystals, float(lengths.min()))
+    jobs = (
+        (index, volume, potential.scaled(each, float(length)))
+        for index, each in encoded.items()
+        for volume, length in enumerate(lengths)
+    )
+    found = np.full((len(crystals), len(factors)), np.nan)
+    for batch in _batches(potential, jobs):
+        rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
+        found[rows, columns] = potential.energies([each for _, _, each in batch])
+    per_atom = found / np.array([[len(crystal.numbers) or 1] for crystal in crystals])
+    found[~((per_atom > ENERGY_PER_ATOM[0]) & (per_atom < ENERGY_PER_ATOM[1]))] = np.nan
+    for index in encoded:
+        if np.isnan(found[index]).all():
+            refused[index] = f"{potential.name} finds no energy that matter could have"
+    return found, refused
+
+
+def _encoded(
+    potential: Potential, crystals: Sequence[CrystalLike], smallest: float
+) -> tuple[dict[int, Any], dict[int, str]]:
+    encoded, refused = {}, {}
+    for index, crystal in enumerate(crystals):
+        try:
+            encoded[index] = _fitting(potential, potential.encode(crystal, smallest))
+        except BadCrystal as error:
+            refused[index] = str(error)
+    return encoded, refused
+
+
+def _fitting(potential: Potential, encoded: Any) -> Any:
+    if (cost := potential.cost(encoded)) > potential.most_cost:
+        raise BadCrystal(f"too large for {potential.name}: {cost} bonds and angles, at most {potential.most_cost}")
+    return encoded
+
+
+def _batches(potential: Potential, jobs: Iterator[tuple[int, int, Any]]) -> Iterator[list[tuple[int, int, Any]]]:
+    batch: list[tuple[int, int, Any]] = []
+    total = 0
+    for job in jobs:
+        cost = potential.cost(job[2])
+        if batch and total + cost > potential.batch_cost:
+            yield batch
+            batch, total = [], 0
+        batch.append(job)
+        total += cost
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True, eq=False)
+class PotentialPredictor:
+    """A potential as one member that predicts at the level of the record.
+
+    Its spread is NaN: one opinion says nothing of its own uncertainty.
+    """
+
+    potential: Potential
+    record: ModelRecord
+    formation_energy: FormationEnergy
+
+    def predict(
+        self,
+        crystals: Sequence[CrystalLike],
+        members: int | None = None,
+        volume_scan: bool = False,
+        progress: Progress | None = None,
+    ) -> Predictions:
+        """Formation energies per atom; of a scan at the volume of the lowest raw energy, which alone is corrected.
+
+        A bad crystal spoils no other: its energy is NaN and `refused` says why. Raise BadTrainingSet for no members.
+        """
+        if members is not None and members < 1:
+            raise BadTrainingSet("at least one member must be asked")
+        factors = VOLUME_FACTORS if volume_scan else np.ones(1)
+        raw, refused = raw_energies(self.potential, crystals, factors, progress)
+        energies, best = np.full(len(crystals), np.nan), np.ones(len(crystals))
+        for index in sorted(set(range(len(crystals))) - refused.keys()):
+            lowest = int(np.nanargmin(raw[index]))
+            best[index] = factors[lowest]
+            try:
+                energies[index] = self._plausible(scaled(crystals[index], best[index]), raw[index, lowest])
+            except NoFormationEnergy as error:
+                refused[index] = str(error)
+        spread, latent = np.full(len(crystals), np.nan), np.zeros((len(crystals), 0))
+        return Predictions(energies, spread, energies[:, None], best, latent, refused)
+
+    def _plausible(self, crystal: CrystalLike, raw_energy: float) -> float:
+        energy = self.formation_energy(crystal, raw_energy)
+        if energy < MOST_STABLE:
+            raise NoFormationEnergy(f"{self.potential.name} is at a loss: {energy:.1f} eV/atom, as no compound has")
+        return energy

@@ -1,0 +1,84 @@
+"""7net-0: the pretrained potential that labels by default (Park et al., JCTC 20, 4857, 2024; MPtrj, PBE/PBE+U).
+
+Its energies are uncorrected, as VASP would give them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from predictors.cpu import tune_cpu
+from predictors.graph import CrystalLike
+from predictors.potentials.base import check_surroundings
+from predictors.potentials.named import installed
+
+
+class SevenNet:
+    """A graph is the dict of arrays that sevenn builds of ASE's atoms, with vectors for edges."""
+
+    name = "7net-0"
+    batch_cost = 1_500  # edges; larger batches leave the cache and gain nothing on a CPU
+    most_cost = 80_000
+
+    def __init__(self) -> None:
+        """Raise PotentialMissing where sevenn isn't installed."""
+        self.version = f"sevenn {installed('sevenn')}"
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        from sevenn.calculator import SevenNetCalculator
+
+        tune_cpu(1)
+        self.calculator = SevenNetCalculator("7net-0", device="cpu")
+        self.elements = tuple(sorted(self.calculator.type_map))
+
+    def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> dict[str, Any]:
+        """Edges as far as the cutoff reaches once lengths shrink to `smallest` of themselves. Raise BadCrystal."""
+        from ase import Atoms
+        from sevenn.train.dataload import unlabeled_atoms_to_graph
+
+        cutoff = self.calculator.cutoff / smallest
+        check_surroundings(crystal, self.elements, self.calculator.cutoff)
+        atoms = Atoms(crystal.numbers, cell=crystal.lattice, scaled_positions=crystal.frac_coords, pbc=True)
+        graph: dict[str, Any] = unlabeled_atoms_to_graph(atoms, cutoff, with_shift=False)
+        return graph
+
+    def scaled(self, encoded: dict[str, Any], factor: float) -> dict[str, Any]:
+        """The graph after every length grew by `factor`: edges beyond the cutoff are gone."""
+        from sevenn import _keys
+
+        vectors = encoded[_keys.EDGE_VEC] * factor
+        near = np.einsum("ij,ij->i", vectors, vectors) < self.calculator.cutoff**2
+        return encoded | {
+            _keys.POS: encoded[_keys.POS] * factor,
+            _keys.CELL_VOLUME: encoded[_keys.CELL_VOLUME] * factor**3,
+            _keys.EDGE_VEC: vectors[near],
+            _keys.EDGE_IDX: encoded[_keys.EDGE_IDX][:, near],
+        }
+
+    def cost(self, encoded: dict[str, Any]) -> int:
+        """Its edges."""
+        from sevenn import _keys
+
+        return len(encoded[_keys.EDGE_VEC])
+
+    def energies(self, encoded: Sequence[dict[str, Any]]) -> list[float]:
+        """Raw energies in eV per cell: without forces and in batches 2.5 times the rate of the calculator."""
+        import torch
+        from sevenn import _keys
+        from sevenn.atom_graph_data import AtomGraphData
+        from torch_geometric.data import Batch
+
+        model = self.calculator.model
+        graphs = [AtomGraphData.from_numpy_dict(dict(graph)) for graph in encoded]
+        data = model._preprocess(Batch.from_data_list(graphs))
+        model.set_is_batch_data(True)
+        with torch.no_grad():
+            for name, module in model._modules.items():
+                if name != "force_output":
+                    data = module(data)
+        model.set_is_batch_data(False)
+        energies: list[float] = data[_keys.PRED_TOTAL_ENERGY].reshape(-1).tolist()
+        return energies
