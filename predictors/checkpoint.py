@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from predictors.model_files import FORMAT, ModelFiles, write_atomically
 from predictors.shapes import as_values, from_values
 
 CONFIDENCE = "confidence."  # prefix of its tensors
+STATE_FORMAT = "2"
+"""Of training states: changes when what they hold does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,12 @@ class TrainingState:
             raise BadCheckpoint(f"the training state lacks {name!r}: start the member in a new folder")
         return self.groups[name]
 
+    def said(self, name: str) -> str:
+        """Raise BadCheckpoint if the state says nothing of the kind."""
+        if name not in self.about:
+            raise BadCheckpoint(f"the training state doesn't say its {name}: start the member in a new folder")
+        return self.about[name]
+
 
 def save_state(state: TrainingState, path: Path) -> None:
     """Replace the file in one step: a kill leaves the old state or the new one."""
@@ -43,23 +52,34 @@ def save_state(state: TrainingState, path: Path) -> None:
         for group, named in state.groups.items()
         for name, tensor in named.items()
     }
-    write_atomically(path, save(tensors, metadata=state.about))
+    about = {**state.about, "format": STATE_FORMAT, "code_version": version("motherlode")}
+    write_atomically(path, save(tensors, metadata=about))
 
 
 def load_state(path: Path) -> TrainingState:
-    """Raise BadCheckpoint if the file is missing or damaged."""
+    """Raise BadCheckpoint if the file is missing, damaged or of another format."""
     from safetensors import SafetensorError, safe_open
 
     groups: dict[str, dict[str, torch.Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
+            about = file.metadata() or {}
+            _check_format(about, path)
             for key in file.keys():  # noqa: SIM118 -- not a dict: it can't be iterated
                 group, name = key.split("/", 1)
                 groups.setdefault(group, {})[name] = file.get_tensor(key)
     except (OSError, SafetensorError) as error:
         raise BadCheckpoint(f"{path} can't be read: {error}") from error
-    return TrainingState(groups, about or {})
+    return TrainingState(groups, about)
+
+
+def _check_format(about: dict[str, str], path: Path) -> None:
+    found, by = about.get("format", "1"), about.get("code_version", "an older motherlode")
+    if found != STATE_FORMAT:
+        raise BadCheckpoint(
+            f"{path} is a training state of format {found} ({by}), this code goes on from {STATE_FORMAT}: "
+            "take that version, or start the member in a new folder"
+        )
 
 
 def save_model(ensemble: Ensemble, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Several processes that train one model: each takes its share of every batch (torch's DistributedDataParallel).
 
-torchrun starts them: `torchrun --nproc-per-node 2 ...`; a GPU each where there are some (NCCL), CPUs elsewhere (gloo).
+torchrun starts them: `torchrun --nproc-per-node 2 -m predictors.train_plan PLAN.json`; a GPU each where there are some
+(NCCL), CPUs elsewhere (gloo). Gradients are those of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
+
+from predictors.errors import BadConfig
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Crew:
         """This process's part of a batch; the whole one where there is too little for all."""
         return indices[self.rank :: self.size] if len(indices) >= self.size else indices
 
+    def weight(self, indices: NDArray[np.intp]) -> float:
+        """What the mean loss of this process's part counts, so that the mean over the crew is that of the batch."""
+        return len(self.share(indices)) * self.size / len(indices) if len(indices) >= self.size else 1.0
+
     def total(self, value: float) -> float:
         """The sum over the crew."""
         if self.size == 1:
@@ -60,11 +67,14 @@ class Crew:
 
 @contextmanager
 def join_crew() -> Iterator[Crew]:
-    """The crew that torchrun started this process in, or a crew of one."""
+    """The crew that torchrun started this process in, or a crew of one. Raise BadConfig for too few GPUs."""
+    size, rank, local = (int(os.environ.get(name, of_one)) for name, of_one in ENVIRONMENT.items())
     cuda = torch.cuda.is_available()
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    if cuda and local >= torch.cuda.device_count():
+        raise BadConfig(f"{torch.cuda.device_count()} GPUs here: start as many processes")
     device = torch.device(f"cuda:{local}" if cuda else "cpu")
+    if cuda:
+        torch.cuda.set_device(device)
     if size == 1:
         yield Crew(0, 1, device)
         return
@@ -73,3 +83,7 @@ def join_crew() -> Iterator[Crew]:
         yield Crew(rank, size, device)
     finally:
         distributed.destroy_process_group()
+
+
+ENVIRONMENT = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+"""What torchrun tells, and what holds without it."""

@@ -3,8 +3,10 @@
 PredictorError
 ├── BadCrystal         a crystal no graph can be built of (NaN, no atoms, no volume, no such element)
 ├── UnknownElement     a crystal holds an element that the model never saw
+├── BadConfig          a value of a training's config is of no use
 ├── BadTrainingSet     the training table is empty, lacks columns or holds nonsense
 ├── Diverged           a training's loss became NaN or infinite
+├── TrainingFailed     a process that trained a member ended before the training did
 ├── BadCheckpoint      a model folder or training state is damaged or of another format version
 ├── BackendMissing     a message-passing back-end was asked for that isn't installed
 ├── PotentialMissing   a pretrained potential was asked for whose package isn't installed
@@ -34,12 +36,20 @@ class UnknownElement(PredictorError):
         self.numbers = numbers
 
 
+class BadConfig(PredictorError):
+    """A value of a training's config is of no use."""
+
+
 class BadTrainingSet(PredictorError):
     """The training table can't be learnt from."""
 
 
 class Diverged(PredictorError):
     """A training's loss became NaN or infinite."""
+
+
+class TrainingFailed(PredictorError):
+    """A process that trained a member ended before the training did."""
 
 
 class BadCheckpoint(PredictorError):

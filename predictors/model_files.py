@@ -23,6 +23,7 @@ class ModelRecord:
     level: the level of theory of its energies; elements: atomic numbers seen in training; excluded: formulas left
     out of training; data_hash: SHA-256 of the training table; rows: of it, those of excluded formulas left out;
     metrics: figures by name; code_version: of motherlode
+    dataset: how the training table was split, and the parts that it was made of (predictors.training_table.Part)
     """
 
     level: str
@@ -32,6 +33,7 @@ class ModelRecord:
     rows: int = 0
     code_version: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ModelFiles:
                 rows=int(about["rows"]),
                 code_version=about["code_version"],
                 metrics=about["metrics"],
+                dataset=about.get("dataset", {}),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(f"model {self.name} can't be read: {ABOUT} lacks {error}") from error

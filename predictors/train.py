@@ -1,4 +1,4 @@
-"""Train one member of an ensemble. Read it from the top down: config, then `train_member`, then its parts.
+"""Train one member of an ensemble. Read it from the top down: `train_member`, then the parts of `Member`.
 
 Every random choice follows from (seed, epoch), so a run that was killed and taken up again from its last epoch
 gives the same numbers as one that was left alone (as long as no `max_minutes` bends the schedule). Started by torchrun,
@@ -10,67 +10,30 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import huber_loss
 
-from predictors.augmentation import Perturbation
 from predictors.checkpoint import TrainingState, load_state, save_state
 from predictors.cpu import tune_cpu
 from predictors.distributed import Crew, join_crew
-from predictors.energy_model import EnergyModel, ModelConfig
-from predictors.ensemble import Ensemble
-from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
+from predictors.energy_model import EnergyModel
+from predictors.errors import BadCheckpoint, Diverged
 from predictors.examples import Examples, Indices
-from predictors.model_files import ModelRecord
+from predictors.members import METRICS, STATE, EpochMetrics, claimed
 from predictors.optimizer_state import optimizer_groups, restore_optimizer
 from predictors.progress import progress_bar
-from predictors.shapes import as_values, from_values
 from predictors.splits import Split
-from predictors.structure_model import StructureConfig
+from predictors.train_config import TrainConfig, values_of
 from predictors.training_set import TrainingSet, fit_baseline
 
-STATE = "state.safetensors"
-METRICS = "metrics.jsonl"
 VALIDATION_BATCH = 256
 CONSTANTS_FROM = 2000  # crystals that the mean adjacency is taken from
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The plan of one member's training."""
-
-    model: ModelConfig = field(default_factory=StructureConfig)
-    perturbation: Perturbation = field(default_factory=Perturbation)
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    warmup_epochs: float = 1.0
-    weight_decay: float = 1e-2
-    huber_delta: float = 0.01  # eV per atom: but for the smallest, errors count by their size
-    gradient_norm: float = 1.0
-    ema_decay: float = 0.999
-    patience: int | None = None  # epochs without a better validation error
-    bootstrap: bool = False
-    bfloat16: bool = False  # matrix products of half the digits, where there is a GPU
-    max_minutes: float | None = None  # the schedule is hurried so that it ends then
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch gave. Errors in eV per atom; the validation error is that of the averaged weights."""
-
-    epoch: int
-    train_loss: float
-    validation_mae: float
-    best_validation_mae: float
-    learning_rate: float
-    crystals_per_second: float
-    elapsed_seconds: float
 
 
 def train_member(data: TrainingSet, folder: Path, config: TrainConfig, seed: int) -> Iterator[EpochMetrics]:
@@ -78,11 +41,10 @@ def train_member(data: TrainingSet, folder: Path, config: TrainConfig, seed: int
 
     The folder keeps `state.safetensors` (weights, averages, optimizer; replaced atomically after each epoch) and
     `metrics.jsonl` (one row per epoch). Give one seed per member, one process per core. Raise BadCheckpoint if
-    the folder was begun with another plan or other data, Diverged if the loss does.
+    the folder was begun with another plan or other data, or is another process's; Diverged if the loss does.
     """
     tune_cpu(threads=1)
-    with join_crew() as crew:
-        folder.mkdir(parents=True, exist_ok=True)
+    with join_crew() as crew, claimed(folder) if crew.leads else nullcontext():
         member = Member(data, config, seed, crew)
         member.resume(folder)
         while not member.finished():
@@ -97,7 +59,7 @@ class Member:
 
     def __init__(self, data: TrainingSet, config: TrainConfig, seed: int, crew: Crew) -> None:
         self.data, self.config, self.seed, self.crew = data, config, seed, crew
-        self.examples = Examples(data, config.model, config.perturbation)
+        self.examples = Examples(data, config.model, config.perturbation, config.copies, seed)
         self.targets = torch.from_numpy(data.targets).to(crew.device)
         self.training, self.validation = self._training_part(), data.part(Split.VALIDATION)
         self.model = self._new_model().to(crew.device)
@@ -117,15 +79,14 @@ class Member:
         losses: list[float] = []
         seen, rate = 0, 0.0
         batches = self._batches(self._epoch())
-        with progress_bar(
-            f"member {self.seed} epoch {self._epoch() + 1}/{self.config.epochs}", len(batches), self.crew.leads
-        ) as advance:
-            for step, (indices, rng) in enumerate(batches):
+        title = f"member {self.seed} epoch {self._epoch() + 1}/{self.config.epochs}"
+        with progress_bar(title, len(batches), self.crew.leads) as advance:
+            for step, indices in enumerate(batches):
                 self.elapsed = before + time.monotonic() - started
-                if losses and self.crew.agree(self._out_of_time()):
+                if losses and self._time_is_up():
                     break
                 rate = self._learning_rate(self._epoch() + step / len(batches))
-                losses.append(self._update(indices, rng, rate))
+                losses.append(self._update(indices, rate))
                 seen += len(indices)
                 advance(1)
         speed = seen / (time.monotonic() - started)
@@ -133,13 +94,9 @@ class Member:
         self.elapsed = before + time.monotonic() - started
         return self._note(self.crew.mean(float(np.mean(losses))), error, rate, speed)
 
-    def _update(self, indices: Indices, rng: np.random.Generator, rate: float) -> float:
-        mine = self.crew.share(indices)
-        batch = self.examples.batch(mine, rng).to(self.crew.device)
-        with torch.autocast(self.crew.device.type, torch.bfloat16, enabled=self._halves_digits()):
-            energies = self.shared(batch)
-        delta = self.config.huber_delta
-        loss = huber_loss(energies.float(), self.targets[torch.from_numpy(mine)], delta=delta) / delta
+    def _update(self, indices: Indices, rate: float) -> float:
+        """One step down the gradient of a batch; what its loss was on this process's share, eV per atom."""
+        loss = self._loss(indices)
         if not torch.isfinite(loss):
             raise Diverged("the loss became NaN or infinite: take a smaller learning rate")
         self.optimizer.zero_grad()
@@ -150,6 +107,15 @@ class Member:
         self.optimizer.step()
         self._follow()
         return loss.item()
+
+    def _loss(self, indices: Indices) -> torch.Tensor:
+        """Of this process's share; its mean over the crew is that of the whole batch."""
+        mine, delta = self.crew.share(indices), self.config.huber_delta
+        batch = self.examples.batch(mine, self._epoch()).to(self.crew.device)
+        with torch.autocast(self.crew.device.type, torch.bfloat16, enabled=self._halves_digits()):
+            energies = self.shared(batch)
+        loss = huber_loss(energies.float(), self.targets[torch.from_numpy(mine)], delta=delta) / delta
+        return loss * self.crew.weight(indices)
 
     def _halves_digits(self) -> bool:
         return self.config.bfloat16 and self.crew.device.type == "cuda"
@@ -170,11 +136,9 @@ class Member:
         warmup = min(1.0, (epochs_done + 0.02) / max(self.config.warmup_epochs, 0.02))
         return self.config.learning_rate * warmup * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
 
-    def _batches(self, epoch: int) -> list[tuple[Indices, np.random.Generator]]:
-        rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(self.training)
-        cuts = range(self.config.batch_size, len(order), self.config.batch_size)
-        return [(indices, rng) for indices in np.split(order, cuts)]
+    def _batches(self, epoch: int) -> list[Indices]:
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.training)
+        return np.split(order, range(self.config.batch_size, len(order), self.config.batch_size))
 
     def _validation_error(self) -> float:
         self.average.eval()
@@ -199,8 +163,10 @@ class Member:
     def _epoch(self) -> int:
         return len(self.metrics)
 
-    def _out_of_time(self) -> bool:
-        return self.config.max_minutes is not None and self.elapsed >= self.config.max_minutes * 60
+    def _time_is_up(self) -> bool:
+        """Nobody is asked where there is no limit: to agree costs a message."""
+        most = self.config.max_minutes
+        return most is not None and self.crew.agree(self.elapsed >= most * 60)
 
     def finished(self) -> bool:
         """Whether the plan, the time or the patience is at its end."""
@@ -208,7 +174,7 @@ class Member:
             return True
         if not self.metrics:
             return False
-        if self.crew.agree(self._out_of_time()):
+        if self._time_is_up():
             return True
         errors = [row.validation_mae for row in self.metrics]
         return self.config.patience is not None and len(errors) - 1 - int(np.argmin(errors)) >= self.config.patience
@@ -243,6 +209,7 @@ class Member:
         about = {
             "plan": self._plan(),
             "elements": json.dumps(self.data.elements()),
+            "dataset": json.dumps([asdict(part) for part in self.data.parts]),
             "metrics": json.dumps(rows),
             "updates": str(self.updates),
             "elapsed": repr(self.elapsed),
@@ -258,55 +225,31 @@ class Member:
                 (folder / METRICS).write_text("")
             return
         state = load_state(folder / STATE)
-        if state.about["plan"] != self._plan():
-            raise BadCheckpoint(f"{folder} holds a run with another plan or other data: choose another folder")
+        if difference := self._other_plan(state.said("plan")):
+            raise BadCheckpoint(f"{folder} holds a run with another plan ({difference}): choose another folder")
         self.model.load_state_dict(state.group("model"))
         self.average.load_state_dict(state.group("average"))
         self.best = state.group("best")
         restore_optimizer(self.optimizer, self.model, state)
-        self.metrics = [EpochMetrics(**row) for row in json.loads(state.about["metrics"])]
-        self.updates, self.elapsed = int(state.about["updates"]), float(state.about["elapsed"])
+        self.metrics = [EpochMetrics(**row) for row in json.loads(state.said("metrics"))]
+        self.updates, self.elapsed = int(state.said("updates")), float(state.said("elapsed"))
         if self.crew.leads:
             (folder / METRICS).write_text("".join(json.dumps(asdict(row)) + "\n" for row in self.metrics))
 
     def _plan(self) -> str:
-        """What must be the same for a run to go on. Time and length may be changed in between."""
-        plan = asdict(self.config) | {"model": as_values(self.config.model), "seed": self.seed}
-        plan |= {"data": self.data.data_hash, "excluded": self.data.excluded}
+        """What must be the same for a run to go on. Time and patience may be changed in between."""
+        plan = values_of(self.config) | {"seed": self.seed}
+        plan |= {"data": self.data.data_hash, "excluded": self.data.excluded, "split": self.data.split_by}
         for name in ("max_minutes", "patience"):
             plan.pop(name)
         return json.dumps(plan, sort_keys=True)
+
+    def _other_plan(self, begun: str) -> str:
+        """The names of what differs, or nothing."""
+        theirs, ours = json.loads(begun), json.loads(self._plan())
+        return ", ".join(sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)))
 
 
 def copied(model: EnergyModel) -> dict[str, torch.Tensor]:
     """The model's weights and buffers as they are now."""
     return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def assemble(folders: list[Path], level: str) -> Ensemble:
-    """The members of several folders as one ensemble at a level. Raise BadCheckpoint or BadTrainingSet."""
-    from importlib.metadata import version
-
-    states = [load_state(folder / STATE) for folder in folders]
-    plans = [json.loads(state.about["plan"]) for state in states]
-    if len({(plan["data"], tuple(plan["excluded"])) for plan in plans}) > 1:
-        raise BadTrainingSet("the members were trained on different data or exclusions: an ensemble needs the same")
-    trained = [trained_model(folder) for folder in folders]
-    best = [metrics[-1].best_validation_mae for _, metrics in trained]
-    record = ModelRecord(
-        level=level,
-        elements=tuple(sorted({z for state in states for z in json.loads(state.about["elements"])})),
-        excluded=tuple(plans[0]["excluded"]) if plans else (),
-        data_hash=plans[0]["data"] if plans else "",
-        code_version=version("motherlode"),
-        metrics={"mean_member_validation_mae": float(np.mean(best)) if best else 0.0},
-    )
-    return Ensemble([model for model, _ in trained], record)
-
-
-def trained_model(folder: Path) -> tuple[EnergyModel, list[EpochMetrics]]:
-    """The best averaged weights of a member's folder, and its metrics. Raise BadCheckpoint."""
-    state = load_state(folder / STATE)
-    model = from_values(json.loads(state.about["plan"])["model"]).build()
-    model.load_state_dict(state.group("best"))
-    return model.eval(), [EpochMetrics(**row) for row in json.loads(state.about["metrics"])]

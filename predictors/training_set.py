@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +12,8 @@ from numpy.typing import NDArray
 from predictors.augmentation import PlainCrystal
 from predictors.errors import BadCrystal, BadTrainingSet
 from predictors.graph import HEAVIEST, check_crystal
-from predictors.splits import Split, composition_key, split_of
-
-COLUMNS = ("formula", "lattice", "numbers", "frac_coords", "target")
+from predictors.splits import Split, composition_key, split_table
+from predictors.training_table import Part, read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +22,8 @@ class TrainingSet:
 
     crystals: m of them; targets: (m,) float32, formation energy per atom, eV; split: m names
     excluded: the formulas that were asked to be left out, whether the table held them or not, sorted
-    data_hash: SHA-256 of the table's file
+    data_hash: SHA-256 over the table's values, those of excluded formulas too
+    split_by: the way of predictors.splits; parts: the tables that the rows came from
     """
 
     crystals: list[PlainCrystal]
@@ -33,6 +31,8 @@ class TrainingSet:
     splits: list[Split]
     excluded: tuple[str, ...]
     data_hash: str
+    split_by: str = "formula"
+    parts: tuple[Part, ...] = ()
 
     def part(self, split: Split) -> NDArray[np.intp]:
         """The indices of one part."""
@@ -43,40 +43,39 @@ class TrainingSet:
         return sorted({int(z) for i in self.part(Split.TRAIN) for z in self.crystals[i].numbers})
 
 
-def read_training_set(path: Path, excluded: Iterable[str] = (), max_sites: int | None = None) -> TrainingSet:
+def read_training_set(
+    path: Path, excluded: Iterable[str] = (), max_sites: int | None = None, split_by: str = "formula"
+) -> TrainingSet:
     """Read a table with the columns `formula`, `lattice` (9), `numbers` (n), `frac_coords` (3n), `target` (eV/atom).
 
-    Rows of an excluded composition, however its formula is written, are in no part at all. Raise BadTrainingSet.
+    Rows of an excluded composition, however its formula is written, are in no part at all; where the parts begin and
+    end doesn't depend on what is left out. Raise BadTrainingSet.
     """
     forbidden = {composition_key(formula): formula for formula in excluded}
-    crystals, targets, splits = [], [], []
-    for row in _rows(path):
-        if composition_key(row["formula"]) in forbidden or (max_sites and len(row["numbers"]) > max_sites):
-            continue
-        crystals.append(_crystal(row["formula"], row["lattice"], row["numbers"], row["frac_coords"]))
-        targets.append(row["target"])
-        splits.append(split_of(row["formula"]))
-    energies = np.array(targets, dtype=np.float32)
+    table = read_table(path)
+    columns = {name: table.rows[name].to_pylist() for name in table.rows.column_names}
+    kept = [
+        row
+        for row, formula in enumerate(columns["formula"])
+        if composition_key(_known(formula)) not in forbidden
+        and len(columns["numbers"][row] or ()) <= (max_sites or np.inf)
+    ]
+    parts = split_table(split_by, columns)
+    crystals = [_crystal(*(columns[name][row] for name in CRYSTAL)) for row in kept]
+    energies = np.array([columns["target"][row] for row in kept], dtype=np.float32)
+    splits = [parts[row] for row in kept]
     _check(path.name, energies, splits)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return TrainingSet(crystals, energies, splits, tuple(sorted(forbidden.values())), digest)
+    excluded_formulas = tuple(sorted(forbidden.values()))
+    return TrainingSet(crystals, energies, splits, excluded_formulas, table.sha256, split_by, tuple(table.parts))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+CRYSTAL = ("formula", "lattice", "numbers", "frac_coords")
 
-    if not path.is_file():
-        raise BadTrainingSet(f"no training table at {path}")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise BadTrainingSet(f"{path.name} isn't a parquet table: {error}") from error
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise BadTrainingSet(f"{path.name} lacks the columns {', '.join(missing)}")
-    rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
-    return rows
+
+def _known(formula: str | None) -> str:
+    if formula is None:
+        raise BadTrainingSet("a row has no formula")
+    return formula
 
 
 def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: list[float]) -> PlainCrystal:
@@ -87,7 +86,7 @@ def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: lis
             np.array(coords, dtype=np.float64).reshape(-1, 3),
         )
         check_crystal(crystal)
-    except (BadCrystal, ValueError) as error:
+    except (BadCrystal, ValueError, TypeError, OverflowError) as error:
         raise BadTrainingSet(f"a row of {formula}: {error}") from error
     return crystal
 
@@ -97,7 +96,9 @@ def _check(name: str, energies: NDArray[np.float32], splits: list[Split]) -> Non
         raise BadTrainingSet(f"{name}: {int((~np.isfinite(energies)).sum())} targets are missing, NaN or infinite")
     for split in (Split.TRAIN, Split.VALIDATION):
         if split not in splits:
-            raise BadTrainingSet(f"{name}: no crystal to use for {split}, once the excluded formulas are left out")
+            raise BadTrainingSet(
+                f"{name}: no crystal to use for {split}, of {len(splits)} that aren't of excluded formulas or too large"
+            )
 
 
 def fit_baseline(data: TrainingSet, indices: NDArray[np.intp], ridge: float = 1e-3) -> NDArray[np.float32]:

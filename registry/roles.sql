@@ -20,8 +20,8 @@ DECLARE
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
         'public.family', 'public.family_member', 'public.frame', 'public.frame_0', 'public.frame_1', 'public.frame_2',
         'public.frame_3', 'public.frame_4', 'public.frame_5', 'public.frame_6', 'public.frame_7', 'public.funnel',
-        'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.lineage', 'public.model',
-        'public.model_file', 'public.placement', 'public.prediction', 'public.property', 'public.prototype',
+        'public.hull_event', 'public.hull_state', 'public.import', 'public.level', 'public.level_bridge',
+        'public.lineage', 'public.model', 'public.model_file', 'public.placement', 'public.prediction', 'public.property', 'public.prototype',
         'public.reference_set', 'public.round', 'public.search', 'public.selection', 'public.source',
         'public.structure', 'public.training_set', 'public.unplaced', 'public.validation', 'public.work',
         'public.worker', 'public.entry', 'public.material', 'public.unlabelled', 'public.unrefined', 'public.unscored',
@@ -31,7 +31,7 @@ DECLARE
     filled CONSTANT text[] := ARRAY[
         'public.calculation', 'public.campaign', 'public.composition', 'public.duplicate', 'public.external_id',
         'public.family', 'public.family_member', 'public.frame', 'public.funnel', 'public.hull_event',
-        'public.hull_state', 'public.lineage', 'public.model', 'public.model_file', 'public.placement',
+        'public.hull_state', 'public.level_bridge', 'public.lineage', 'public.model', 'public.model_file', 'public.placement',
         'public.prediction', 'public.property', 'public.prototype', 'public.round', 'public.search', 'public.selection',
         'public.source', 'public.structure', 'public.training_set', 'public.unplaced', 'public.validation',
         'public.work', 'public.worker'];

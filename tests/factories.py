@@ -30,6 +30,20 @@ def added(session: Session, row: Row) -> Row:
     return row
 
 
+def level_bridge(session: Session, before: models.Level, after: models.Level, **columns: Any) -> models.LevelBridge:
+    """What is said of a fitted one."""
+    defaults: dict[str, Any] = {
+        "coefficients": {"ridge": 0.1},
+        "residuals": {"held_out": {"n": 3, "mean": 0.0, "std": 0.01, "mae": 0.01}},
+        "rows": 3,
+        "data_hash": "0" * 64,
+        "code_version": "0",
+        "sha256": "1" * 64,
+    }
+    ids = {"from_level_id": before.id, "to_level_id": after.id}
+    return added(session, models.LevelBridge(**{**ids, **defaults, **columns}))
+
+
 def source(session: Session, name: str = "test", **columns: Any) -> models.Source:
     found = session.scalar(select(models.Source).where(models.Source.name == name))
     return found or added(session, models.Source(name=name, **{"licence": "CC0-1.0", "citation": "none", **columns}))
@@ -210,7 +224,8 @@ def material(
 
 
 def model(session: Session, at: models.Level, name: str = "test-model", **columns: Any) -> models.Model:
-    learnt = models.TrainingSet(name=name, sha256=f"set of {name}", rows=10, level_id=at.id, excluded_formulas=[])
+    told = {"rows": 10, "level_id": at.id, "excluded_formulas": [], "split": "formula", "parts": []}
+    learnt = models.TrainingSet(name=name, sha256=f"set of {name}", **told)
     added(session, learnt)
     defaults: dict[str, Any] = {
         "training_set_id": learnt.id,

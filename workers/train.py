@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -22,52 +18,62 @@ from registry import queue
 from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.hull.level_rows import level_id
 from registry.models import Model, ModelFile, TrainingSet
+from workers.crews import train_members
 from workers.select import named_model
 
 if TYPE_CHECKING:
-    from predictors.train import TrainConfig
+    from predictors.train_config import TrainConfig
+    from predictors.train_plan import MemberPlan
 
 SHIPPED = Path(__file__).parents[1] / "predictors" / "shipped"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train: `data` are training tables (see predictors.training_set), `folder` takes checkpoints and model."""
+    """What to train: `data` are training tables (see predictors.training_set), `folder` takes checkpoints and model.
+
+    split: a way of predictors.splits; processes: that share each batch of a member
+    """
 
     data: tuple[Path, ...]
     folder: Path
     level: str
     members: int
-    epochs: int
+    config: TrainConfig
+    split: str = "formula"
     excluded: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def table(self) -> Path:
         """All data in one file, which the members' checkpoints name by its hash."""
         return self.folder / "data.parquet"
 
-    @property
-    def config(self) -> TrainConfig:
-        from predictors.train import TrainConfig
+    def member(self, number: int) -> MemberPlan:
+        """The plan of one member."""
+        from predictors.train_plan import MemberPlan
 
-        return TrainConfig(epochs=self.epochs)
+        seed = self.config.seed + number
+        return MemberPlan(self.table, self.folder / f"member{seed}", self.config, seed, self.split, self.excluded)
 
 
 def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Path:
     """Train the members, `jobs` at a time, and save the ensemble with its metrics; the model's folder.
 
-    A run that was killed goes on where its members' checkpoints stand.
+    A run that was killed goes on where its members' checkpoints stand. Raises BadTrainingSet before anything is
+    trained, SettingsError if the folder holds a training on other data, TrainingFailed.
     """
     from predictors.checkpoint import save_model
     from predictors.confidence import fitted
     from predictors.evaluate import evaluate
-    from predictors.train import assemble
+    from predictors.members import assemble
     from predictors.training_set import read_training_set
 
     _merge(plan)
-    _train_members(plan, jobs, report)
-    ensemble = assemble([_member_folder(plan, seed) for seed in range(plan.members)], plan.level)
-    data = read_training_set(plan.table, plan.excluded)
+    data = read_training_set(plan.table, plan.excluded, split_by=plan.split)
+    members = [plan.member(number) for number in range(plan.members)]
+    train_members(members, jobs, plan.processes, report)
+    ensemble = assemble([member.folder for member in members], plan.level)
     report("calibrating the ensemble", 0, 0)
     ensemble = fitted(ensemble, data)
     report("judging the ensemble", 0, 0)
@@ -164,52 +170,23 @@ def shipped_model(level: str) -> Path:
 
 def _merge(plan: Plan) -> None:
     """Write all data in one table. Raises SettingsError if the folder holds another: its members learnt from that."""
+    from predictors.training_table import joined, read_table, write_table
+
+    table = joined([read_table(path) for path in plan.data], plan.level)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    columns = ["formula", "lattice", "numbers", "frac_coords", "target"]
-    table = pd.concat([pd.read_parquet(path, columns=columns) for path in plan.data], ignore_index=True)
-    beside = plan.table.with_suffix(".new")
-    table.to_parquet(beside)
-    if plan.table.exists() and plan.table.read_bytes() != beside.read_bytes():
-        beside.unlink()
+    if plan.table.exists() and read_table(plan.table).sha256 != table.sha256:
         raise SettingsError(f"{plan.folder} holds a training on other data: choose another folder with --out")
+    beside = plan.table.with_suffix(".new")
+    write_table(table, beside)
     beside.replace(plan.table)
 
 
-def _train_members(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> None:
-    total = plan.members * plan.epochs
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_train_member, plan, seed) for seed in range(plan.members)]
-        while not all(future.done() for future in futures):
-            report("training", sum(_epochs(plan, seed) for seed in range(plan.members)), total)
-            time.sleep(1)
-        _raise_first(futures)
-    report("training", total, total)
-
-
-def _train_member(plan: Plan, seed: int) -> None:
-    from predictors.train import train_member
-    from predictors.training_set import read_training_set
-
-    for _ in train_member(read_training_set(plan.table, plan.excluded), _member_folder(plan, seed), plan.config, seed):
-        pass
-
-
-def _raise_first(futures: Sequence[Future[None]]) -> None:
-    for future in futures:
-        future.result()
-
-
-def _epochs(plan: Plan, seed: int) -> int:
-    file = _member_folder(plan, seed) / "metrics.jsonl"
-    return len(file.read_text().splitlines()) if file.exists() else 0
-
-
-def _member_folder(plan: Plan, seed: int) -> Path:
-    return plan.folder / f"member{seed}"
-
-
 def _training_set(session: Session, name: str, record: ModelRecord, level: int) -> int:
-    key = {"sha256": record.data_hash, "excluded_formulas": list(record.excluded)}
-    values = {"name": name, "rows": record.rows, "level_id": level}
+    key = {
+        "sha256": record.data_hash,
+        "excluded_formulas": list(record.excluded),
+        "split": record.dataset.get("split", "formula"),
+    }
+    values = {"name": name, "rows": record.rows, "level_id": level, "parts": record.dataset.get("parts", [])}
     session.execute(insert(TrainingSet).values(**key, **values).on_conflict_do_nothing())
     return session.scalars(sa.select(TrainingSet.id).filter_by(**key)).one()

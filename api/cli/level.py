@@ -1,4 +1,4 @@
-"""lode level list | show | add | add-reference-set."""
+"""lode level list | show | add | add-reference-set | bridge."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from api.cli.bridge import bridge
 from api.cli.database import open_registry
 from api.cli.output import as_json, print_json, print_table
 
@@ -16,6 +17,9 @@ FROM = {"table": "from elsewhere", "engine": "computed at this level", "entry": 
 @click.group()
 def level() -> None:
     """Levels of theory: which energies may stand beside each other."""
+
+
+level.add_command(bridge)
 
 
 @level.command(name="list")

@@ -1,4 +1,4 @@
-"""lode model relabel | polymorphs | substitutes | train | list | promote | register."""
+"""lode model relabel | polymorphs | substitutes | dataset | train | check | evaluate | list | promote | register."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from api.cli.database import DEFAULT_LEVEL
 from api.cli.output import as_json, print_json, print_table, progress
+from api.cli.training import check, dataset, evaluate, register_as, train
 
 if TYPE_CHECKING:
     from registry.crystal import Crystal
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """Train, list and promote models."""
+    """Train, judge, list and promote models."""
+
+
+for command in (dataset, train, check, evaluate):
+    model.add_command(command)
 
 
 @model.command()
@@ -92,6 +97,7 @@ def substitutes(file: Path, count: int, seed: int, exclude: Path | None, level: 
 
 
 def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, Crystal]]) -> None:
+    from predictors.training_table import say_level
     from registry.hull.levels import load_level
     from workers.engines.base import engine_named
     from workers.polymorphs import at_best_volume
@@ -111,6 +117,7 @@ def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, C
         relabel(records, label, of, out, count)
     table = with_targets(out, of)
     table.to_parquet(out.with_suffix(".parquet"))
+    say_level(out.with_suffix(".parquet"), level)
     click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
 
 
@@ -128,45 +135,6 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
 
 
 @model.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--name", required=True, help="Name of the model in the registry.")
-@click.option("--level", default=DEFAULT_LEVEL, show_default=True, help="Level of the targets in DATA.")
-@click.option("--members", default=4, show_default=True, type=click.IntRange(1, 100))
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--jobs", default=1, show_default=True, type=click.IntRange(1), help="Members trained at a time, one core each."
-)
-@click.option("--exclude", type=click.Path(path_type=Path, exists=True), help="File of formulas to leave out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and model.  [default: runs/NAME]")
-@click.option("--no-registry", is_flag=True, help="Only write the model's folder.")
-def train(
-    data: tuple[Path, ...],
-    name: str,
-    level: str,
-    members: int,
-    epochs: int,
-    jobs: int,
-    exclude: Path | None,
-    out: Path | None,
-    no_registry: bool,
-) -> None:
-    """Train an ensemble on DATA: parquet with formula, lattice, numbers, frac_coords, target (eV/atom at the level).
-
-    Interrupted or killed, the same command goes on from the last epoch of each member.
-    """
-    from workers.train import Plan
-    from workers.train import train as run
-
-    excluded = tuple(exclude.read_text().split()) if exclude else ()
-    plan = Plan(data, out or Path("runs") / name, level, members, epochs, excluded)
-    with progress() as advance:
-        folder = run(plan, jobs, advance)
-    click.echo(f"the model is in {folder}")
-    if not no_registry:
-        _register(name, folder)
-
-
-@model.command()
 @click.argument("name")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
 def register(name: str, folder: Path | None) -> None:
@@ -175,19 +143,7 @@ def register(name: str, folder: Path | None) -> None:
 
     if folder is None and name not in POTENTIALS:
         raise click.UsageError(f"which FOLDER? Without one NAME is a potential: {', '.join(POTENTIALS)}")
-    _register(name, folder)
-
-
-def _register(name: str, folder: Path | None) -> None:
-    from sqlalchemy.orm import Session
-
-    from api.cli.database import open_registry
-    from workers.potentials import register_potential
-    from workers.train import register as run
-
-    with Session(open_registry()) as session, session.begin():
-        register_potential(session, name) if folder is None else run(session, name, folder)
-    click.echo(f"registered as {name}; `lode model promote {name}` makes it the one that scores")
+    register_as(name, folder)
 
 
 @model.command("list")

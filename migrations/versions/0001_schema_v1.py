@@ -196,6 +196,42 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "level_bridge",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("from_level_id", sa.BigInteger(), nullable=False),
+        sa.Column("to_level_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "coefficients",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="{elements: {element: eV/atom of it}, anions: {anion: eV/atom of it where it is the anion}, crystals: {element: how many}, ridge}",
+        ),
+        sa.Column(
+            "residuals",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="part of the crystals -> {n, mean, std, mae} in eV/atom: fitted, held_out, raw, and those of each anion",
+        ),
+        sa.Column("rows", sa.Integer(), nullable=False, comment="crystals that both levels have"),
+        sa.Column("data_hash", sa.Text(), nullable=False, comment="SHA-256 over their formulas and energies"),
+        sa.Column("code_version", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False, comment="of the bridge as a file"),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("from_level_id <> to_level_id", name=op.f("ck_level_bridge_two_levels")),
+        sa.ForeignKeyConstraint(["from_level_id"], ["level.id"], name=op.f("fk_level_bridge_from_level_id")),
+        sa.ForeignKeyConstraint(["to_level_id"], ["level.id"], name=op.f("fk_level_bridge_to_level_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_level_bridge")),
+        sa.UniqueConstraint(
+            "from_level_id", "to_level_id", "sha256", name=op.f("uq_level_bridge_from_level_id_to_level_id_sha256")
+        ),
+    )
+    op.create_index(
+        op.f("ix_level_bridge_to_level_id_from_level_id_id"),
+        "level_bridge",
+        ["to_level_id", "from_level_id", "id"],
+        unique=False,
+    )
+    op.create_table(
         "placement",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
@@ -303,9 +339,21 @@ def upgrade() -> None:
         sa.Column("rows", sa.Integer(), nullable=False, comment="without those of excluded formulas"),
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("excluded_formulas", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column(
+            "split", sa.Text(), nullable=False, comment="by what it was parted: formula, chemsys, prototype or time"
+        ),
+        sa.Column(
+            "parts",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="[{name, rows, sha256, columns, level, query}] of its tables; columns: column -> SHA-256; query: null, or {level, filter, as_of, sources, columns, code_version}",
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_training_set_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_training_set")),
-        sa.UniqueConstraint("sha256", "excluded_formulas", name=op.f("uq_training_set_sha256_excluded_formulas")),
+        sa.UniqueConstraint(
+            "sha256", "excluded_formulas", "split", name=op.f("uq_training_set_sha256_excluded_formulas_split")
+        ),
     )
     op.create_table(
         "work",
@@ -992,6 +1040,8 @@ def downgrade() -> None:
     op.drop_table("reference_set")
     op.drop_index(op.f("ix_placement_level_id_id"), table_name="placement")
     op.drop_table("placement")
+    op.drop_index(op.f("ix_level_bridge_to_level_id_from_level_id_id"), table_name="level_bridge")
+    op.drop_table("level_bridge")
     op.drop_table("import")
     op.drop_table("family")
     op.drop_table("campaign")

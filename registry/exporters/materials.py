@@ -144,20 +144,20 @@ def understood(session: Session, wanted: Wanted) -> Question:
 def _counts(session: Session, question: Question, wanted: Wanted) -> tuple[int, dict[str, int]]:
     """How many materials may leave, and how many of each source may not. Raises NotFound for a source that isn't."""
     refuse_unknown_sources(session, wanted.non_commercial)
-    held_back_by = _held_back_by(question, wanted).label("source_name")
-    found = _matching(question, wanted, {"source"}, held_back_by, func.count().label("materials"))
-    rows = session.execute(found.group_by(held_back_by).order_by(held_back_by), question.bound).tuples().all()
+    by = held_back_by(wanted.non_commercial, question.level_id is not None).label("source_name")
+    found = _matching(question, wanted, {"source"}, by, func.count().label("materials"))
+    rows = session.execute(found.group_by(by).order_by(by), question.bound).tuples().all()
     counts: dict[str | None, int] = dict(rows)
     allowed = counts.pop(None, 0)
     return allowed, {str(name): count for name, count in counts.items()}
 
 
-def _held_back_by(question: Question, wanted: Wanted) -> Column:
+def held_back_by(non_commercial: frozenset[str], energies: bool) -> Column:
     """Name of the source that keeps a row here, null where none does: the crystal's or, with energies, the energy's."""
     sources: list[type[Source]] = [Source]
-    if question.level_id is not None:
+    if energies:
         sources.append(EnergySource)
-    allowed = list(wanted.non_commercial)
+    allowed = list(non_commercial)
     kept = [(and_(one.non_commercial, one.name.not_in(allowed)), one.name.expression) for one in sources]
     return case(*kept, else_=None)
 
@@ -189,7 +189,7 @@ def _records(session: Session, question: Question, wanted: Wanted, held_back: Co
     asked = [one for one in FIELDS.values() if one.table != "property"] if wanted.partitioned else []
     columns += [RECORD.column_of(one).label(FIELD + one.name) for one in asked]
     tables = {"composition", "source", *RECORD.tables(asked)}
-    free = _held_back_by(question, wanted).is_(None)
+    free = held_back_by(wanted.non_commercial, question.level_id is not None).is_(None)
     found = _matching(question, wanted, tables, *columns).where(free).order_by(*_order(wanted))
     with session.execute(found, question.bound, execution_options={"yield_per": BATCH}) as rows:
         for row in rows.mappings():

@@ -137,7 +137,12 @@ TABLES = (
         _equal("structure_id", "name", "method"),
         {**_STRUCTURE, "calculation_id": "calculation", "source_id": "source"},
     ),
-    MergedTable("training_set", _equal("sha256", "excluded_formulas"), {"level_id": "level"}),
+    MergedTable(
+        "level_bridge",
+        _equal("from_level_id", "to_level_id", "sha256"),
+        {"from_level_id": "level", "to_level_id": "level"},
+    ),
+    MergedTable("training_set", _equal("sha256", "excluded_formulas", "split"), {"level_id": "level"}),
     _named(
         "model",
         _equal("checkpoint_sha256", "level_id"),

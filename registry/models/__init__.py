@@ -4,6 +4,7 @@ from registry.models.base import Base
 from registry.models.calculation import Calculation, Frame, Level, ReferenceSet
 from registry.models.campaign import Campaign, Funnel, Round, Search, Selection, Validation
 from registry.models.hull import HullEvent, HullState, Placement, Unplaced
+from registry.models.level_bridge import LevelBridge
 from registry.models.material import (
     Composition,
     Duplicate,
@@ -35,6 +36,7 @@ __all__ = [
     "HullState",
     "Import",
     "Level",
+    "LevelBridge",
     "Lineage",
     "Model",
     "ModelFile",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.base import Base, Id, Json, Now, one_of
@@ -13,10 +13,13 @@ Floating = DOUBLE_PRECISION
 
 
 class TrainingSet(Base):
-    """The rows that a model learnt from: a table by its hash, less the rows of the excluded formulas."""
+    """The rows that a model learnt from: a table by the hash of its values, less the rows of the excluded formulas.
+
+    `lode model check` asks the queries of its parts again, and compares.
+    """
 
     __tablename__ = "training_set"
-    __table_args__ = (UniqueConstraint("sha256", "excluded_formulas"),)
+    __table_args__ = (UniqueConstraint("sha256", "excluded_formulas", "split"),)
 
     id: Mapped[Id]
     name: Mapped[str]
@@ -24,6 +27,13 @@ class TrainingSet(Base):
     rows: Mapped[int] = mapped_column(Integer, comment="without those of excluded formulas")
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     excluded_formulas: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    split: Mapped[str] = mapped_column(comment="by what it was parted: formula, chemsys, prototype or time")
+    parts: Mapped[list[dict[str, object]]] = mapped_column(
+        JSONB,
+        comment="[{name, rows, sha256, columns, level, query}] of its tables; columns: column -> SHA-256; query: null,"
+        " or {level, filter, as_of, sources, columns, code_version}",
+    )
+    created_at: Mapped[Now]
 
 
 class Model(Base):

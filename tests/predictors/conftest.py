@@ -11,7 +11,7 @@ import pytest
 
 from predictors.augmentation import Perturbation, PlainCrystal
 from predictors.structure_model import StructureConfig, StructureModel
-from predictors.train import TrainConfig
+from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet, read_training_set
 
 SYMBOLS = {3: "Li", 8: "O", 9: "F", 11: "Na", 12: "Mg", 16: "S", 17: "Cl", 19: "K", 20: "Ca", 35: "Br"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,8 @@ def test_a_training_state_comes_back(tmp_path: Path) -> None:
     state = TrainingState({"model": {"a.weight": torch.arange(4.0)}, "best": {"b": torch.ones(())}}, {"plan": "{}"})
     save_state(state, tmp_path / "s")
     loaded = load_state(tmp_path / "s")
-    assert loaded.about == {"plan": "{}"}
+    assert loaded.said("plan") == "{}"
+    assert loaded.said("code_version") == version("motherlode")
     assert torch.equal(loaded.group("model")["a.weight"], torch.arange(4.0))
     with pytest.raises(BadCheckpoint, match="lacks 'optimizer'"):
         loaded.group("optimizer")

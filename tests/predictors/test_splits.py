@@ -1,13 +1,34 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from predictors.errors import BadTrainingSet
-from predictors.splits import Split, composition_key, md5_bucket, split_of
+from predictors.splits import WAYS, Split, amounts_of, composition_key, md5_bucket, split_of, split_table
+
+ELEMENTS = ("Li", "Na", "O", "Fe", "Cl")
+FORMULAS = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 3), min_size=1).map(
+    lambda amounts: "".join(f"{symbol}{amounts[symbol]}" for symbol in sorted(amounts))
+)
+PROTOTYPES = st.sampled_from([f"AB_cF8_{number}_a_b" for number in range(1, 60)])
+MOMENTS = st.datetimes(datetime(2011, 1, 1), datetime(2026, 1, 1))
+ROWS = st.lists(st.tuples(FORMULAS, PROTOTYPES, MOMENTS), max_size=60)
+GROUPS: dict[str, Any] = {
+    "formula": lambda formula: composition_key(formula),
+    "chemsys": lambda formula: "-".join(sorted(amounts_of(formula))),
+    "prototype": lambda prototype: prototype,
+    "time": lambda moment: moment,
+}
+
+
+def columns_of(rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    names = ("formula", "prototype", "created_at")
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
 def test_the_bucket_is_the_md5_of_the_formula() -> None:
@@ -21,6 +42,59 @@ def test_every_formula_has_one_split(formula: str) -> None:
     assert split_of(formula) is expected
 
 
+@pytest.mark.parametrize("way", WAYS)
+@given(rows=ROWS, data=st.data())
+def test_nothing_leaks_and_the_order_of_rows_is_no_matter(way: str, rows: list[Any], data: st.DataObject) -> None:
+    """No composition, system, type or moment is in two parts; shuffled, each row keeps its part."""
+    spelt = {composition_key(row[0]): row[0] for row in rows}
+    rows = [(spelt[composition_key(row[0])], *row[1:]) for row in rows]
+    table = columns_of(rows)
+    parts = split_table(way, table)
+    found: dict[Any, Split] = {}
+    for value, part in zip(table[WAYS[way].column], parts, strict=True):
+        assert found.setdefault(GROUPS[way](value), part) is part
+    order = data.draw(st.permutations(range(len(rows))))
+    assert split_table(way, columns_of([rows[i] for i in order])) == [parts[i] for i in order]
+
+
+@given(st.lists(MOMENTS, min_size=20, max_size=200, unique=True))
+def test_time_learns_from_the_past(moments: list[datetime]) -> None:
+    parts = split_table("time", {"created_at": [moment.isoformat() for moment in moments]})
+    in_order = [part for _, part in sorted(zip(moments, parts, strict=True))]
+    assert in_order == sorted(in_order, key=list(Split).index)
+    assert in_order.count(Split.TRAIN) == len(moments) * 80 // 100
+    assert in_order.count(Split.TEST) == len(moments) - len(moments) * 85 // 100
+
+
+def test_dates_with_and_without_a_zone_are_in_one_order() -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    moments = [start + timedelta(days=day) for day in range(100)]
+    mixed = [one.replace(tzinfo=None).isoformat() if day % 2 else one for day, one in enumerate(moments)]
+    assert split_table("time", {"created_at": mixed}).index(Split.TEST) == 85
+
+
+@pytest.mark.parametrize(
+    ("way", "columns", "reason"),
+    [
+        ("luck", {"formula": ["NaCl"]}, "there is no split 'luck': choose formula, chemsys, prototype, time"),
+        ("prototype", {"formula": ["NaCl"]}, "needs a column 'prototype'"),
+        ("time", {"formula": ["NaCl"]}, "needs a column 'created_at'"),
+        ("prototype", {"prototype": ["AB_cF8_225_a_b", None]}, "1 rows have no prototype"),
+        ("time", {"created_at": ["2020-01-01", "yesterday"]}, "'yesterday' is no date"),
+        ("chemsys", {"formula": ["NaCl", "salt"]}, "'salt' isn't a chemical formula"),
+    ],
+)
+def test_what_cannot_be_split_is_told(way: str, columns: dict[str, list[Any]], reason: str) -> None:
+    with pytest.raises(BadTrainingSet, match=reason):
+        split_table(way, columns)
+
+
+def test_one_composition_written_in_two_parts_is_refused() -> None:
+    both = next((a, b) for a, b in (("NaCl", "ClNa"), ("KCl", "ClK"), ("LiF", "FLi")) if split_of(a) != split_of(b))
+    with pytest.raises(BadTrainingSet, match=r"are one composition.*write all formulas in one way"):
+        split_table("formula", {"formula": list(both)})
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -31,6 +105,7 @@ def test_every_formula_has_one_split(formula: str) -> None:
         ("Mg3(Al(SiO4)2)2", "Al2Mg3O16Si4"),
         ("Na0.5Cl0.5", "NaCl"),
         ("O2", "O"),
+        ("NaClK0", "NaCl"),
     ],
 )
 def test_the_same_composition_has_one_key(one: str, other: str) -> None:

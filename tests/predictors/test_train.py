@@ -13,22 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from predictors.errors import BadCheckpoint, Diverged
-from predictors.train import METRICS, STATE, EpochMetrics, TrainConfig, assemble, train_member, trained_model
+from predictors.checkpoint import TrainingState, load_state, save_state
+from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
+from predictors.examples import Examples
+from predictors.members import METRICS, STATE, EpochMetrics, assemble, trained_model
+from predictors.train import train_member
+from predictors.train_config import TrainConfig
+from predictors.train_plan import MemberPlan
 from predictors.training_set import TrainingSet
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from predictors.augmentation import Perturbation
-from predictors.structure_model import StructureConfig
-from predictors.train import TrainConfig, train_member
-from predictors.training_set import read_training_set
-small = StructureConfig(width=16, edge_width=16, steps=2, cutoff=4.0, max_neighbors=16)
-plan = TrainConfig(model=small, perturbation=Perturbation(probability=0.5), epochs=200, batch_size=16)
-for row in train_member(read_training_set(Path(sys.argv[1])), Path(sys.argv[2]), plan, seed=3):
-    pass
-"""
 
 
 def figures(rows: list[EpochMetrics]) -> list[tuple[float, ...]]:
@@ -45,9 +37,11 @@ def test_training_learns(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -
     assert written == rows
 
 
+@pytest.mark.parametrize("copies", [0, 2])
 def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
-    data: TrainingSet, plan: TrainConfig, tmp_path: Path
+    data: TrainingSet, plan: TrainConfig, tmp_path: Path, copies: int
 ) -> None:
+    plan = replace(plan, copies=copies)
     whole = list(train_member(data, tmp_path / "whole", plan, seed=1))
     run = train_member(data, tmp_path / "broken", plan, seed=1)
     first = [next(run), next(run)]
@@ -62,8 +56,9 @@ def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
         assert torch.equal(tensor, other[name]), name
 
 
-def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, data: TrainingSet, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(table), str(tmp_path)]
+def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, plan: TrainConfig, tmp_path: Path) -> None:
+    MemberPlan(table, tmp_path, replace(plan, epochs=200), seed=3).write(tmp_path / "plan.json")
+    command = [sys.executable, "-m", "predictors.train_plan", str(tmp_path / "plan.json")]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 600
     while not (tmp_path / METRICS).exists() or (tmp_path / METRICS).read_text().count("\n") < 3:
@@ -75,6 +70,15 @@ def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, data: TrainingS
     _, rows = trained_model(tmp_path)
     assert [row.epoch for row in rows] == list(range(len(rows)))
     assert len(rows) >= 3
+
+
+def test_two_processes_never_train_in_one_folder(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
+    first = train_member(data, tmp_path, plan, seed=0)
+    next(first)
+    with pytest.raises(BadCheckpoint, match="another process trains in"):
+        next(train_member(data, tmp_path, plan, seed=0))
+    first.close()
+    assert len(list(train_member(data, tmp_path, plan, seed=0))) == plan.epochs - 1
 
 
 def test_members_of_other_seeds_differ(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
@@ -98,8 +102,10 @@ def test_the_time_ends_a_run_and_anneals_its_learning_rate(
 
 def test_another_plan_or_damage_is_refused(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
     next(train_member(data, tmp_path, plan, seed=0))
-    with pytest.raises(BadCheckpoint, match="another plan"):
+    with pytest.raises(BadCheckpoint, match=r"another plan \(batch_size\)"):
         next(train_member(data, tmp_path, replace(plan, batch_size=8), seed=0))
+    with pytest.raises(BadCheckpoint, match=r"another plan \(split\)"):
+        next(train_member(replace(data, split_by="chemsys"), tmp_path, plan, seed=0))
     (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:-100])
     with pytest.raises(BadCheckpoint, match="can't be read"):
         next(train_member(data, tmp_path, plan, seed=0))
@@ -107,8 +113,51 @@ def test_another_plan_or_damage_is_refused(data: TrainingSet, plan: TrainConfig,
         trained_model(tmp_path / "nowhere")
 
 
+def test_a_state_of_another_format_is_refused_by_name(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    next(train_member(data, tmp_path, plan, seed=0))
+    state = load_state(tmp_path / STATE)
+    tensors = {f"{group}/{name}": tensor for group, named in state.groups.items() for name, tensor in named.items()}
+    for about, told in (
+        ({"plan": state.said("plan")}, r"format 1 \(an older motherlode\)"),
+        ({**state.about, "format": "99", "code_version": "9.1"}, r"format 99 \(9\.1\)"),
+    ):
+        save_file(tensors, tmp_path / STATE, metadata=about)
+        with pytest.raises(BadCheckpoint, match=told):
+            next(train_member(data, tmp_path, plan, seed=0))
+    save_state(TrainingState(state.groups, {"plan": state.about["plan"]}), tmp_path / STATE)
+    with pytest.raises(BadCheckpoint, match="doesn't say its metrics"):
+        next(train_member(data, tmp_path, plan, seed=0))
+
+
+def test_a_copy_depends_on_nothing_but_seed_epoch_and_crystal(data: TrainingSet, plan: TrainConfig) -> None:
+    def distances(copies: int, epoch: int, order: list[int], seed: int = 5) -> dict[int, list[float]]:
+        examples = Examples(data, plan.model, replace(plan.perturbation, probability=1.0), copies, seed)
+        return {index: examples.one(index, epoch).distances.tolist() for index in order}
+
+    for copies in (0, 3):
+        forth, back = distances(copies, 1, [0, 1, 2]), distances(copies, 1, [2, 1, 0])
+        assert forth == back
+        assert distances(copies, 1, [0, 1, 2], seed=6) != forth
+    seen = {tuple(distances(3, epoch, [0])[0]) for epoch in range(40)}
+    assert len(seen) == 3
+    assert len({tuple(distances(0, epoch, [0])[0]) for epoch in range(40)}) == 40
+
+
+def test_half_the_digits_are_enough_for_the_network(data: TrainingSet, plan: TrainConfig) -> None:
+    """What `bfloat16` does on a GPU, done here on the processor."""
+    model = plan.model.build()
+    batch = plan.model.collate([plan.model.encode(crystal) for crystal in data.crystals[:8]])
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = model(batch)
+    assert torch.allclose(halved.float(), model(batch), atol=0.05)
+    torch.autograd.backward(halved.float().sum())
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+
+
 def test_a_diverging_run_says_so(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
-    wild = replace(plan, learning_rate=float("inf"), epochs=2)
+    wild = replace(plan, learning_rate=1e30, epochs=2)
     with pytest.raises(Diverged, match="smaller learning rate"):
         list(train_member(data, tmp_path, wild, seed=0))
 
@@ -123,3 +172,14 @@ def test_members_become_an_ensemble(data: TrainingSet, plan: TrainConfig, tmp_pa
     assert np.isfinite(predictions.energy).all()
     assert ensemble.record.elements == tuple(data.elements())
     assert ensemble.record.data_hash == data.data_hash
+    assert ensemble.record.dataset["split"] == "formula"
+    assert [part["rows"] for part in ensemble.record.dataset["parts"]] == [len(data.crystals)]
+
+
+def test_members_of_other_data_or_splits_make_no_ensemble(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:
+    for name, each in (("one", data), ("other", replace(data, split_by="chemsys"))):
+        next(train_member(each, tmp_path / name, plan, seed=0))
+    with pytest.raises(BadTrainingSet, match="different data, splits"):
+        assemble([tmp_path / "one", tmp_path / "other"], "PBE")
+    with pytest.raises(BadTrainingSet, match="at least one"):
+        assemble([], "PBE")

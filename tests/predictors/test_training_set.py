@@ -52,6 +52,14 @@ def test_a_bad_row_is_named(table: Path, tmp_path: Path) -> None:
         read_training_set(bad)
 
 
+@pytest.mark.parametrize("numbers", [None, [], [70_000], [0], [11, 17, 1]])
+def test_a_row_of_odd_atoms_is_named(table: Path, tmp_path: Path, numbers: list[int] | None) -> None:
+    rest = pq.read_table(table)["numbers"].to_pylist()[1:]
+    bad = change(table, tmp_path / "odd.parquet", numbers=[numbers, *rest])
+    with pytest.raises(BadTrainingSet, match="a row of "):
+        read_training_set(bad)
+
+
 def test_empty_missing_and_foreign_files_are_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises(BadTrainingSet, match="no training table"):
         read_training_set(tmp_path / "none.parquet")

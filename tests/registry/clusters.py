@@ -61,6 +61,7 @@ def fill_every_table(session: Session) -> None:
     make.family_member(session, rock, "family")
     make.lineage(session, make.structure(session, "KCl", origin="generated"), rock)
     make.structure(session, "LiF", external_ids={"mp": "mp-1"})
+    make.level_bridge(session, make.level(session, "theirs"), told.level)
     turn = session.scalars(select(models.Round)).first()
     assert turn is not None
     for row in (

@@ -50,7 +50,8 @@ CONTENT = {
     " JOIN structure ON structure.id = initial_structure_id",
     "property": "SELECT public_id, name, value, words, unit, method, provenance::text FROM property"
     " JOIN structure ON structure.id = structure_id",
-    "model": "SELECT m.name, checkpoint_sha256, t.sha256, f.name, md5(content) FROM model m JOIN training_set t"
+    "model": "SELECT m.name, checkpoint_sha256, t.sha256, split, parts::text, f.name, md5(content) FROM model m"
+    " JOIN training_set t"
     " ON t.id = training_set_id LEFT JOIN model_file f ON model_id = m.id",
     "prediction": "SELECT public_id, m.name, stage, formation_energy_per_atom FROM prediction"
     " JOIN structure s ON s.id = structure_id JOIN model m ON m.id = model_id",
@@ -65,6 +66,8 @@ CONTENT = {
     "lineage": "SELECT a.public_id, b.public_id, operation, arguments::text FROM lineage"
     " JOIN structure a ON a.id = child_id LEFT JOIN structure b ON b.id = parent_id",
     "import": "SELECT name, sha256 FROM import",
+    "level_bridge": "SELECT a.name, b.name, coefficients::text, residuals::text, sha256 FROM level_bridge"
+    " JOIN level a ON a.id = from_level_id JOIN level b ON b.id = to_level_id",
     "reference_set": "SELECT a.name, b.name, compared::text, count(c.id) FROM reference_set AS r"
     " JOIN level a ON a.id = r.level_id JOIN level b ON b.id = r.from_level_id"
     " LEFT JOIN calculation c ON c.reference_set_id = r.id GROUP BY 1, 2, 3",
@@ -132,6 +135,7 @@ def fill(registry: Registry, ids_from: int = 1) -> None:
         make.duplicate(session, other, known)
         theirs = make.level(session, "theirs", engine="imported")
         brought = make.added(session, ReferenceSet(level_id=level.id, from_level_id=theirs.id, compared={"entries": 1}))
+        make.level_bridge(session, theirs, level)
         calculation = make.calculation(session, known, level, reference_set_id=brought.id)
         make.failure(session, other, level)
         child = make.child(session, known, "KBr")

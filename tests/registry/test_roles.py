@@ -205,9 +205,12 @@ def test_a_worker_runs_a_whole_round(engine: Engine, worker_engine: Engine, tmp_
     with Session(engine) as session, session.begin():
         level_id = ensure_level(session, flow.standin_level())
         flow.import_parents(session)
+        two_levels = [make.level(session, name) for name in ("old", "new")]
+        session.expunge_all()
     with Session(worker_engine) as session, session.begin():
         register(session, "tiny", save_tiny_model(tmp_path / "tiny"))
         promote(session, "tiny")
+        make.level_bridge(session, *two_levels)
     with flow.daemons(worker_engine):
         outcome = flow.run_round(worker_engine, level_id, flow.SETTINGS, lambda _title, _done, _total: None)
     with Session(worker_engine) as session, session.begin():

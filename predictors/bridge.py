@@ -1,0 +1,242 @@
+"""From formation energies of one level of theory to those of another: a linear map, fitted on crystals that both have.
+
+    E(to) = E(from) + sum over elements of x_i s_i + x_a c_a
+
+x: atomic fractions; s: a shift per element; c: a correction per anion a, of compounds whose anion it is (the form of
+Materials Project's corrections: Wang et al., Sci. Rep. 11, 15496 (2021)). Ridge regression. An element alone keeps its
+energy: it is the reference of both levels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.anions import ANIONS, ELEMENT, anion_of
+from predictors.errors import BadCheckpoint, BadTrainingSet
+from predictors.graph import CrystalLike
+from predictors.model_files import ModelRecord, write_atomically
+from predictors.predictor import Predictions, Predictor, Progress
+from predictors.splits import Split, amounts_of, split_of
+
+FORMAT = 1
+RIDGE = 0.1
+FEWEST = 20
+Floats = NDArray[np.float64]
+Residual = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The map and what it is off by.
+
+    elements, anions: eV per atom of that element; crystals: how many of each element it was fitted on
+    residuals: {n, mean, std, mae} in eV/atom of E(to) - the map's: "fitted"; "held_out", the formulas from 80 of the
+    MD5 split on, which it never saw; "raw", without the map; "anion O" and so on, of all crystals
+    """
+
+    from_level: str
+    to_level: str
+    elements: dict[str, float]
+    anions: dict[str, float]
+    crystals: dict[str, int]
+    ridge: float
+    residuals: dict[str, Residual]
+    rows: int
+    data_hash: str
+    code_version: str
+
+    def shift(self, amounts: Mapping[str, float]) -> float:
+        """What is added to a formation energy, eV/atom; `amounts`: element -> atoms."""
+        if len(amounts) < 2:
+            return 0.0
+        atoms = float(sum(amounts.values()))
+        anion = anion_of(amounts)
+        shifts = sum(self.elements.get(element, 0.0) * float(count) for element, count in amounts.items())
+        return (shifts + self.anions.get(anion, 0.0) * float(amounts.get(anion, 0.0))) / atoms
+
+    def unseen(self, elements: Sequence[str]) -> list[str]:
+        """Those of a compound's elements that it was fitted without."""
+        return sorted(set(elements) - self.crystals.keys()) if len(set(elements)) > 1 else []
+
+    def flag(self, amounts: Mapping[str, float]) -> str:
+        """What a prediction that went over the bridge says of itself."""
+        off = self.residuals["held_out"]["std"]
+        return f"bridged from {self.from_level} to {self.to_level}: {self.shift(amounts):+.3f} +- {off:.3f} eV/atom"
+
+    def summary(self) -> str:
+        """The same of many."""
+        held_out = self.residuals["held_out"]
+        off = f"{held_out['mean']:+.3f} +- {held_out['std']:.3f} eV/atom on {held_out['n']} compounds held out"
+        return f"bridged from {self.from_level} to {self.to_level}, off by {off}"
+
+    def text(self) -> str:
+        """As JSON, the same for the same bridge, with a hash of itself."""
+        told = {"format": FORMAT, **asdict(self)}
+        return json.dumps({**told, "sha256": _hash(told)}, indent=2, sort_keys=True) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        return str(json.loads(self.text())["sha256"])
+
+    def write(self, path: Path) -> None:
+        """Replace the file in one step."""
+        write_atomically(path, self.text().encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raise BadCheckpoint if the file is missing, damaged or of another format."""
+        try:
+            return cls.of(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCheckpoint(f"bridge {path} can't be read: {error}") from error
+
+    @classmethod
+    def of(cls, text: str, name: str) -> Self:
+        """From its JSON; `name` it in errors. Raise BadCheckpoint."""
+        try:
+            told = dict(json.loads(text))
+            found, written = told["format"], told.pop("sha256")
+            if found == FORMAT and written == _hash(told):
+                told.pop("format")
+                return cls(**told)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadCheckpoint(f"bridge {name} can't be read: {error}") from error
+        if found != FORMAT:
+            raise BadCheckpoint(f"bridge {name} is of format {found}, this code reads {FORMAT}: fit it again")
+        raise BadCheckpoint(f"bridge {name} isn't what was written: fit it again")
+
+
+def fit_bridge(
+    levels: tuple[str, str],
+    formulas: Sequence[str],
+    before: Sequence[float],
+    after: Sequence[float],
+    ridge: float = RIDGE,
+) -> Bridge:
+    """Fit on crystals by their formulas and their formation energies (eV/atom) at the two levels.
+
+    Formulas of the first 80 % by MD5 are fitted, the others held out; elements alone are left out of it all.
+    Raise BadTrainingSet for numbers that aren't finite, or too few crystals on either side.
+    """
+    energies = np.column_stack([np.asarray(before, dtype=float), np.asarray(after, dtype=float)])
+    if bad := int((~np.isfinite(energies)).any(axis=1).sum()):
+        raise BadTrainingSet(f"{bad} crystals have an energy at one of the levels alone: leave them out")
+    compounds = [amounts_of(formula) for formula in formulas]
+    kept = [row for row, amounts in enumerate(compounds) if anion_of(amounts) != ELEMENT]
+    seen = np.array([split_of(formulas[row]) is Split.TRAIN for row in kept], dtype=bool)
+    if seen.sum() < FEWEST or not (~seen).any():
+        raise BadTrainingSet(
+            f"{int(seen.sum())} compounds to fit and {int((~seen).sum())} to hold out: "
+            f"a bridge needs {FEWEST} and 1 that both levels have"
+        )
+    amounts = [{symbol: float(count) for symbol, count in compounds[row].items()} for row in kept]
+    bridge = _fitted(levels, [one for one, fit in zip(amounts, seen, strict=True) if fit], energies[kept][seen], ridge)
+    told = [f"{formulas[row]} {energies[row, 0]!r} {energies[row, 1]!r}" for row in kept]
+    return replace(
+        bridge,
+        residuals=_residuals(bridge, amounts, energies[kept], seen),
+        rows=len(kept),
+        data_hash=hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest(),
+    )
+
+
+def _fitted(levels: tuple[str, str], amounts: Sequence[Mapping[str, float]], energies: Floats, ridge: float) -> Bridge:
+    crystals = Counter(element for one in amounts for element in one)
+    elements, anions = sorted(crystals), sorted(ANIONS & {anion_of(one) for one in amounts})
+    columns = {name: place for place, name in enumerate([*elements, *(f"anion {anion}" for anion in anions)])}
+    features = np.zeros((len(amounts), len(columns)))
+    for row, one in enumerate(amounts):
+        atoms, anion = sum(one.values()), anion_of(one)
+        for element, count in one.items():
+            features[row, columns[element]] = count / atoms
+        if anion in ANIONS:
+            features[row, columns[f"anion {anion}"]] = one[anion] / atoms
+    normal = features.T @ features + ridge * np.eye(len(columns))
+    found = np.linalg.solve(normal, features.T @ (energies[:, 1] - energies[:, 0])).tolist()
+    return Bridge(
+        *levels,
+        elements=dict(zip(elements, found, strict=False)),
+        anions=dict(zip(anions, found[len(elements) :], strict=True)),
+        crystals=dict(sorted(crystals.items())),
+        ridge=ridge,
+        residuals={},
+        rows=0,
+        data_hash="",
+        code_version=version("motherlode"),
+    )
+
+
+def _residuals(
+    bridge: Bridge, amounts: Sequence[Mapping[str, float]], energies: Floats, seen: NDArray[np.bool_]
+) -> dict[str, Residual]:
+    raw = energies[:, 1] - energies[:, 0]
+    off = raw - np.array([bridge.shift(one) for one in amounts])
+    anions = np.array([anion_of(one) for one in amounts])
+    whole = {"fitted": off[seen], "held_out": off[~seen], "raw": raw}
+    return {name: _residual(each) for name, each in whole.items()} | {
+        f"anion {anion}": _residual(off[anions == anion]) for anion in sorted(set(anions.tolist()))
+    }
+
+
+def _residual(off: Floats) -> Residual:
+    mean, std, mae = float(off.mean()), float(off.std()), float(np.abs(off).mean())
+    return {"n": len(off), "mean": mean, "std": std, "mae": mae}
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Bridged:
+    """A predictor whose energies went over a bridge: its level is the bridge's second one."""
+
+    predictor: Predictor
+    bridge: Bridge
+
+    def __post_init__(self) -> None:
+        """Raise BadTrainingSet if the bridge begins at another level."""
+        if self.predictor.record.level != self.bridge.from_level:
+            raise BadTrainingSet(
+                f"the bridge begins at level {self.bridge.from_level}, the model is of {self.predictor.record.level}"
+            )
+
+    @property
+    def record(self) -> ModelRecord:
+        return replace(self.predictor.record, level=self.bridge.to_level)
+
+    def predict(
+        self,
+        crystals: Sequence[CrystalLike],
+        members: int | None = None,
+        volume_scan: bool = False,
+        progress: Progress | None = None,
+    ) -> Predictions:
+        """As the predictor, shifted. What holds an element that the bridge never saw is refused."""
+        found = self.predictor.predict(crystals, members=members, volume_scan=volume_scan, progress=progress)
+        amounts = [amounts_in(crystal) for crystal in crystals]
+        shifts = np.array([self.bridge.shift(one) for one in amounts], dtype=float)
+        refused = dict(found.refused)
+        for index, one in enumerate(amounts):
+            if index not in refused and (unseen := self.bridge.unseen(list(one))):
+                refused[index] = f"the bridge to {self.bridge.to_level} was fitted without {', '.join(unseen)}"
+        shifts[list(refused)] = np.nan
+        energies = {"energy": found.energy + shifts, "member_energies": found.member_energies + shifts[:, None]}
+        return replace(found, **energies, refused=refused)
+
+
+def amounts_in(crystal: CrystalLike) -> dict[str, float]:
+    """Element -> atoms in the cell."""
+    from ase.data import chemical_symbols
+
+    return {chemical_symbols[number]: float(count) for number, count in Counter(crystal.numbers.tolist()).items()}

@@ -1,0 +1,95 @@
+"""Ensembles trained by processes of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
+
+from predictors.checkpoint import load_model
+from predictors.errors import BadTrainingSet, TrainingFailed
+from predictors.train import train_member
+from predictors.train_config import config_of
+from predictors.training_set import read_training_set
+from predictors.training_table import read_table
+from registry.errors import SettingsError
+from registry.models import Model, TrainingSet
+from tests import factories as make
+from tests.predictors.conftest import table  # noqa: F401  (a fixture)
+from workers.train import Plan, register, train
+
+CONFIG = config_of(
+    {
+        "epochs": 2,
+        "batch_size": 16,
+        "seed": 5,
+        "copies": 1,
+        "model": {"width": 8, "steps": 1, "cutoff": 4.0, "max_neighbors": 12, "gaussians": 8},
+    }
+)
+
+
+def told(_title: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture
+def plan(table: Path, tmp_path: Path) -> Plan:  # noqa: F811
+    return Plan((table,), tmp_path / "run", "test-level", 2, CONFIG)
+
+
+def rows_of(plan: Plan, seed: int) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (plan.folder / f"member{seed}" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_an_ensemble_is_trained_registered_and_known_by_its_data(plan: Plan, engine: Engine):
+    seen: list[tuple[int, int]] = []
+    folder = train(plan, 2, lambda _, done, total: seen.append((done, total)))
+    assert [len(rows_of(plan, seed)) for seed in (5, 6)] == [2, 2]
+    assert seen[-2] == (4, 4)
+    record = load_model(folder).record
+    assert record.data_hash == read_table(plan.table).sha256
+    assert "test_mae" in record.metrics
+    with Session(engine) as session:
+        make.level(session, "test-level")
+        register(session, "tiny", folder)
+        stored = session.scalars(select(TrainingSet)).one()
+        assert (stored.split, stored.sha256, stored.rows) == ("formula", record.data_hash, record.rows)
+        assert [(part["name"], part["query"]) for part in stored.parts] == [(plan.data[0].name, None)]
+        assert session.scalars(select(Model)).one().members == 2
+    before = (folder / "model.json").read_bytes()
+    train(plan, 1, told)  # nothing is left to do
+    assert (folder / "model.json").read_bytes() == before
+
+
+def test_other_data_in_the_folder_is_refused(plan: Plan, tmp_path: Path):
+    from predictors.training_table import TrainingTable, write_table
+
+    plan.folder.mkdir()
+    rows = read_table(plan.data[0])
+    write_table(TrainingTable(rows.rows.slice(1), None, []), plan.table)
+    with pytest.raises(SettingsError, match="holds a training on other data"):
+        train(plan, 1, told)
+
+
+def test_what_can_t_be_trained_is_told_before_or_by_its_process(plan: Plan):
+    with pytest.raises(BadTrainingSet, match="split by prototype needs a column"):
+        train(replace(plan, split="prototype"), 1, told)
+    begun = plan.folder / "member5"
+    next(train_member(read_training_set(plan.data[0]), begun, replace(CONFIG, batch_size=8), 5))
+    with pytest.raises(TrainingFailed, match=r"member 5: .*another plan \(batch_size"):
+        train(replace(plan, members=1), 1, told)
+
+
+def test_a_member_is_shared_by_two_processes(plan: Plan):
+    train(replace(plan, members=1, processes=2), 1, told)
+    shared = rows_of(plan, 5)
+    assert [row["epoch"] for row in shared] == [0, 1]
+    alone = train_member(read_training_set(plan.data[0]), plan.folder / "alone", CONFIG, 5)
+    assert [row.train_loss for row in alone] == pytest.approx([row["train_loss"] for row in shared], rel=1e-3)
