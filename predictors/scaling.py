@@ -25,10 +25,12 @@ from predictors.augmentation import PlainCrystal
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
 from predictors.graph import CrystalLike
+from predictors.members import trained_model
 from predictors.model_files import ModelRecord, write_atomically
 from predictors.power_law import PowerLaw, fit_power_law
 from predictors.splits import Split
-from predictors.train import TrainConfig, train_member, trained_model
+from predictors.train import train_member
+from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet
 
 REPORT = "scaling.json"

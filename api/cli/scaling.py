@@ -62,7 +62,7 @@ def scaling(
     Interrupted or killed, the same command goes on from the last epoch.
     """
     from predictors.scaling import PLOT, ScalingPlan, scale
-    from predictors.train import TrainConfig
+    from predictors.train_config import TrainConfig
     from predictors.training_set import read_training_set
 
     plan = ScalingPlan(sizes, TrainConfig(epochs=epochs), elements, tested)
