@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from predictors.augmentation import PlainCrystal
 from predictors.errors import BadCrystal, BadTrainingSet
-from predictors.graph import HEAVIEST, check_crystal
+from predictors.graph import HEAVIEST, CrystalLike, check_crystal
 from predictors.splits import Split, composition_key, split_of
 
 COLUMNS = ("formula", "lattice", "numbers", "frac_coords", "target")
@@ -28,7 +28,7 @@ class TrainingSet:
     data_hash: SHA-256 of the table's file
     """
 
-    crystals: list[PlainCrystal]
+    crystals: Sequence[CrystalLike]
     targets: NDArray[np.float32]
     splits: list[Split]
     excluded: tuple[str, ...]
