@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from predictors.model_files import ModelFiles
+from registry.errors import NotFound, SettingsError
+from tests.workers.models import save_tiny_model
+from workers.predict_formulas import predict_formulas, shipped_composition_model
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ModelFiles:
+    """Two members by chance that know Li, O, Na and Cl."""
+    import torch
+
+    from predictors.checkpoint import save_model
+    from predictors.composition_model import CompositionConfig
+    from predictors.ensemble import Ensemble
+    from predictors.model_files import ModelRecord
+
+    torch.manual_seed(0)
+    members = [CompositionConfig(width=8, steps=1).build().eval() for _ in range(2)]
+    save_model(Ensemble(members, ModelRecord("mp2018", (3, 8, 11, 17))), tmp_path / "tiny")
+    return ModelFiles.read(tmp_path / "tiny")
+
+
+def test_a_formula_gets_an_energy_however_it_is_written(model: ModelFiles) -> None:
+    first, second, other = predict_formulas(["Li2O", "O2 Li4", "NaCl"], model)
+    assert (first["formula"], first["model"], first["level"]) == ("Li2O", "tiny", "mp2018")
+    assert first["formation_energy_per_atom"] == pytest.approx(second["formation_energy_per_atom"], abs=1e-6)
+    assert first["formation_energy_per_atom"] != pytest.approx(other["formation_energy_per_atom"], abs=1e-4)
+    assert first["spread"] > 0
+
+
+def test_bad_formulas_keep_their_place_and_say_why(model: ModelFiles) -> None:
+    rows = predict_formulas(["salt", "NaCl", "ZzO", "FeO", "", "Li(OH"], model)
+    assert [row["asked"] for row in rows] == ["salt", "NaCl", "ZzO", "FeO", "", "Li(OH"]
+    assert [row["formation_energy_per_atom"] is None for row in rows] == [True, False, True, True, True, True]
+    told = [row["flags"][-1] for row in rows if row["formation_energy_per_atom"] is None]
+    assert "isn't a chemical formula" in told[0]
+    assert told[1] == "'ZzO' holds Zz: there is no such element"
+    assert "never saw Fe" in told[2]
+    assert rows[3]["formula"] == "FeO"
+
+
+def test_no_formula_is_no_row(model: ModelFiles) -> None:
+    assert predict_formulas([], model) == []
+    assert len(predict_formulas(["salt"], model)) == 1
+
+
+def test_a_model_of_structures_is_refused(tmp_path: Path) -> None:
+    files = ModelFiles.read(save_tiny_model(tmp_path / "structures"))
+    with pytest.raises(SettingsError, match="predicts crystals, not formulas"):
+        predict_formulas(["NaCl"], files)
+
+
+def test_a_level_without_a_composition_model_is_named() -> None:
+    with pytest.raises(NotFound, match="no composition model ships for level 'nowhere'"):
+        shipped_composition_model("nowhere")
