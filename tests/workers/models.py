@@ -27,3 +27,18 @@ def save_tiny_model(folder: Path, level: str = NAME, members: int = 3) -> Path:
         member.adjacency.fill_(8.0)
     save_model(Ensemble(built, ModelRecord(level, ELEMENTS, data_hash=f"by chance, {level}")), folder)
     return folder
+
+
+def save_tiny_composition_model(folder: Path, level: str = "mp2018", members: int = 2) -> Path:
+    """An ensemble that predicts formulas of Li, O, Na and Cl; the folder."""
+    import torch
+
+    from predictors.checkpoint import save_model
+    from predictors.composition_model import CompositionConfig
+    from predictors.ensemble import Ensemble
+    from predictors.model_files import ModelRecord
+
+    torch.manual_seed(0)
+    built = [CompositionConfig(width=8, steps=1).build().eval() for _ in range(members)]
+    save_model(Ensemble(built, ModelRecord(level, (3, 8, 11, 17))), folder)
+    return folder

@@ -6,7 +6,7 @@ import pytest
 
 from predictors.model_files import ModelFiles
 from registry.errors import NotFound, SettingsError
-from tests.workers.models import save_tiny_model
+from tests.workers.models import save_tiny_composition_model, save_tiny_model
 from workers.predict_formulas import predict_formulas, shipped_composition_model
 
 pytest.importorskip("torch")
@@ -14,18 +14,7 @@ pytest.importorskip("torch")
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelFiles:
-    """Two members by chance that know Li, O, Na and Cl."""
-    import torch
-
-    from predictors.checkpoint import save_model
-    from predictors.composition_model import CompositionConfig
-    from predictors.ensemble import Ensemble
-    from predictors.model_files import ModelRecord
-
-    torch.manual_seed(0)
-    members = [CompositionConfig(width=8, steps=1).build().eval() for _ in range(2)]
-    save_model(Ensemble(members, ModelRecord("mp2018", (3, 8, 11, 17))), tmp_path / "tiny")
-    return ModelFiles.read(tmp_path / "tiny")
+    return ModelFiles.read(save_tiny_composition_model(tmp_path / "tiny"))
 
 
 def test_a_formula_gets_an_energy_however_it_is_written(model: ModelFiles) -> None:
