@@ -34,7 +34,7 @@ class TorchMessagePassing:
         self.src, self.dst, self.atoms = src, dst, atoms
 
     def add_ends(self, of_source: torch.Tensor, of_target: torch.Tensor) -> torch.Tensor:
-        return of_source.index_select(0, self.src) + of_target.index_select(0, self.dst)
+        return of_source.index_select(0, self.src).add_(of_target.index_select(0, self.dst))
 
     def sum_messages(self, messages: torch.Tensor) -> torch.Tensor:
         return messages.new_zeros((self.atoms, messages.shape[1])).index_add(0, self.dst, messages)
@@ -66,10 +66,8 @@ class DglMessagePassing:
 def message_passing(backend: str, src: torch.Tensor, dst: torch.Tensor, atoms: int) -> MessagePassing:
     """The back-end called `backend` over edges src -> dst, (e,) int64. Raise BackendMissing.
 
-    "torch", "dgl", or "auto": dgl on a CPU where it imports, torch elsewhere.
+    "torch" works everywhere; "dgl" on CPUs, where it imports.
     """
-    if backend == "auto":
-        backend = "dgl" if src.device.type == "cpu" and "dgl" in available_backends() else "torch"
     if backend == "torch":
         return TorchMessagePassing(src, dst, atoms)
     if backend == "dgl":

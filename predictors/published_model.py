@@ -46,7 +46,7 @@ class PublishedConfig:
         """Several neighbour lists as one."""
         return batch_graphs(encoded)
 
-    def build(self, backend: str = "auto") -> PublishedModel:
+    def build(self, backend: str = "torch") -> PublishedModel:
         """A network of this shape, its weights by chance; `backend`: see `message_passing`."""
         return PublishedModel(self, backend)
 
@@ -58,7 +58,7 @@ class PublishedModel(EnergyModel):
     adjacency: torch.Tensor
     centres: torch.Tensor
 
-    def __init__(self, config: PublishedConfig, backend: str = "auto") -> None:
+    def __init__(self, config: PublishedConfig, backend: str = "torch") -> None:
         super().__init__(config, config.width)
         self.backend = backend
         width = config.width

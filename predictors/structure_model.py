@@ -22,15 +22,21 @@ from predictors.message_passing import MessagePassing, message_passing
 
 @dataclass(frozen=True)
 class StructureConfig:
-    """Shape of the network. Lengths in angstrom."""
+    """Shape of the network. Lengths in angstrom.
+
+    width: features of an atom; edge_width: of a message. Edges are twenty times as many as atoms, so atoms may be wide.
+    dropout: share of an atom's update that training leaves out, by chance
+    """
 
     cutoff: float = 5.0
     max_neighbors: int | None = 24
-    width: int = 96
+    width: int = 192
+    edge_width: int = 96
     steps: int = 4
-    gaussians: int = 30
-    first_gaussian: float = 0.05
-    gaussian_width: float = 0.5
+    gaussians: int = 16
+    first_gaussian: float = 1.0
+    gaussian_width: float = 0.4
+    dropout: float = 0.0
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Graph:
         """The neighbour list, far enough for lengths scaled by `smallest`. Raise BadCrystal."""
@@ -48,7 +54,7 @@ class StructureConfig:
         """Several neighbour lists as one."""
         return batch_graphs(encoded)
 
-    def build(self, backend: str = "auto") -> StructureModel:
+    def build(self, backend: str = "torch") -> StructureModel:
         """A network of this shape, its weights by chance; `backend`: see `message_passing`."""
         return StructureModel(self, backend)
 
@@ -68,12 +74,12 @@ class StructureModel(EnergyModel):
     adjacency: torch.Tensor
     centres: torch.Tensor
 
-    def __init__(self, config: StructureConfig, backend: str = "auto") -> None:
+    def __init__(self, config: StructureConfig, backend: str = "torch") -> None:
         super().__init__(config, config.width)
         self.backend = backend  # a matter of the machine: no checkpoint names it
         width = config.width
         self.elements = nn.Embedding(HEAVIEST + 1, width)
-        self.steps = nn.ModuleList(Step(width, config.gaussians) for _ in range(config.steps))
+        self.steps = nn.ModuleList(Step(config) for _ in range(config.steps))
         self.readout = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.register_buffer("adjacency", torch.ones(()))
         centres = torch.linspace(config.first_gaussian, config.cutoff, config.gaussians)
@@ -108,16 +114,18 @@ class StructureModel(EnergyModel):
 class Step(nn.Module):
     """One step of message passing: atoms learn from their edges."""
 
-    def __init__(self, width: int, gaussians: int) -> None:
+    def __init__(self, config: StructureConfig) -> None:
         super().__init__()
+        width, edge_width, gaussians = config.width, config.edge_width, config.gaussians
         self.norm = nn.LayerNorm(width)
-        self.from_source = nn.Linear(width, width)
-        self.from_target = nn.Linear(width, width, bias=False)
-        self.from_edge = nn.Linear(gaussians, width, bias=False)
-        self.filter = nn.Linear(gaussians, width)
-        self.from_atom = nn.Linear(width, width)
-        self.from_messages = nn.Linear(width, width, bias=False)
-        self.to_atom = nn.Linear(width, width)
+        self.from_source = nn.Linear(width, edge_width)
+        self.from_target = nn.Linear(width, edge_width, bias=False)
+        self.from_edge = nn.Linear(gaussians, edge_width, bias=False)
+        self.filter = nn.Linear(gaussians, edge_width)
+        self.from_atom = nn.Linear(width, edge_width)
+        self.from_messages = nn.Linear(edge_width, edge_width, bias=False)
+        self.to_atom = nn.Linear(edge_width, width)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self, atoms: torch.Tensor, gaussians: torch.Tensor, weights: torch.Tensor, passing: MessagePassing
@@ -127,8 +135,9 @@ class Step(nn.Module):
         ends = passing.add_ends(self.from_source(normed), self.from_target(normed))
         hidden = silu(torch.addmm(ends, gaussians, self.from_edge.weight.t()))
         messages = passing.sum_messages(hidden * self.filter(gaussians) * weights)
-        update: torch.Tensor = self.to_atom(silu(self.from_atom(normed) + self.from_messages(messages)))
-        return atoms + update
+        update = self.to_atom(silu(self.from_atom(normed) + self.from_messages(messages)))
+        new_atoms: torch.Tensor = atoms + self.dropout(update)
+        return new_atoms
 
 
 def envelope(distances: torch.Tensor, cutoff: float) -> torch.Tensor:

@@ -24,6 +24,8 @@ from workers.engines.base import Engine
 T = TypeVar("T")
 
 CHUNK = 200
+PLAUSIBLE = 6.0
+"""eV/atom: a formation energy farther from zero is a potential's fancy, far from what it was trained on."""
 
 
 Labeller = Callable[[Sequence[Crystal]], list[tuple[Crystal, float] | None]]
@@ -67,7 +69,10 @@ def _claim_folder(folder: Path, records: Sequence[tuple[str, str, Crystal]]) -> 
 
 
 def with_targets(folder: Path, level: Level) -> pd.DataFrame:
-    """The training table with `target`: formation energy per atom in eV at `level`. Rows it can't hold are left out."""
+    """The training table with `target`: formation energy per atom in eV at `level`.
+
+    Rows of elements without reference and of implausible energies are left out.
+    """
     parts = sorted(folder.glob("part-*.parquet"))
     if not parts:
         raise SettingsError(f"no relabelled parts in {folder}: run `lode model relabel` first")
@@ -75,7 +80,7 @@ def with_targets(folder: Path, level: Level) -> pd.DataFrame:
     known = set(level.references)
     table = table[[known.issuperset(elements) for elements in table["elements"]]].copy()
     table["target"] = [_target(level, row) for row in table.to_dict("records")]
-    return table
+    return table[table["target"].abs() <= PLAUSIBLE]
 
 
 def _target(level: Level, row: dict[Any, Any]) -> float:

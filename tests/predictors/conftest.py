@@ -15,7 +15,7 @@ from predictors.train import TrainConfig
 from predictors.training_set import TrainingSet, read_training_set
 
 SYMBOLS = {3: "Li", 8: "O", 9: "F", 11: "Na", 12: "Mg", 16: "S", 17: "Cl", 19: "K", 20: "Ca", 35: "Br"}
-SMALL = StructureConfig(width=16, steps=2, cutoff=4.0, max_neighbors=16)
+SMALL = StructureConfig(width=16, edge_width=16, steps=2, cutoff=4.0, max_neighbors=16)
 
 
 def random_crystal(

@@ -22,7 +22,7 @@ ROCK_SALT = PlainCrystal(
 def models() -> list[EnergyModel]:
     torch.manual_seed(0)
     built = [
-        StructureConfig(width=16, max_neighbors=None, cutoff=4.5).build().eval(),
+        StructureConfig(width=16, edge_width=16, max_neighbors=None, cutoff=4.5).build().eval(),
         PublishedConfig(width=16, cutoff=4.5).build().eval(),
     ]
     for model in built:

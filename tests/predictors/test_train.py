@@ -24,7 +24,7 @@ from predictors.augmentation import Perturbation
 from predictors.structure_model import StructureConfig
 from predictors.train import TrainConfig, train_member
 from predictors.training_set import read_training_set
-small = StructureConfig(width=16, steps=2, cutoff=4.0, max_neighbors=16)
+small = StructureConfig(width=16, edge_width=16, steps=2, cutoff=4.0, max_neighbors=16)
 plan = TrainConfig(model=small, perturbation=Perturbation(probability=0.5), epochs=200, batch_size=16)
 for row in train_member(read_training_set(Path(sys.argv[1])), Path(sys.argv[2]), plan, seed=3):
     pass

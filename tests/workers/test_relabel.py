@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from registry.crystal import Crystal
@@ -75,3 +76,12 @@ def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:
 def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="lode model relabel"):
         with_targets(tmp_path, standin_level())
+
+
+def test_a_potentials_fancies_are_left_out(tmp_path: Path) -> None:
+    run(salts(4), tmp_path)
+    part = tmp_path / "part-00000.parquet"
+    rows = pd.read_parquet(part)
+    rows.loc[0, "energy"] = -270.0
+    rows.to_parquet(part)
+    assert with_targets(tmp_path, standin_level())["record"].tolist() == ["salt:1", "salt:2", "salt:3"]
