@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from predictors.augmentation import Perturbation
 from predictors.checkpoint import save_model
@@ -64,24 +65,21 @@ def judged(ensemble: Ensemble, data: TrainingSet) -> Ensemble:
 
 
 def halved(ensemble: Ensemble) -> Ensemble:
-    """The same members, their weights rounded to half precision (float16), so that their file is half as large.
-
-    They still compute in single precision, and predict as they will when they are read again.
-    """
-    members = deepcopy(ensemble.members)
-    for member in members:
-        for weights in member.parameters():
-            weights.data = weights.data.half().float()
-    return replace(ensemble, members=members)
+    """The same members, their weights rounded to half precision (float16): they predict as they will when read again."""
+    return _changed(ensemble, lambda weights: weights.half().float())
 
 
 def save_halved(ensemble: Ensemble, folder: Path) -> None:
-    """Write the ensemble with its weights in half precision; reading gives single precision again."""
+    """Write the ensemble with its weights in half precision, half as large; reading gives single precision again."""
+    save_model(_changed(ensemble, lambda weights: weights.half()), folder)
+
+
+def _changed(ensemble: Ensemble, change: Callable[[torch.Tensor], torch.Tensor]) -> Ensemble:
     members = deepcopy(ensemble.members)
     for member in members:
         for weights in member.parameters():
-            weights.data = weights.data.half()
-    save_model(replace(ensemble, members=members), folder)
+            weights.data = change(weights.data)
+    return replace(ensemble, members=members)
 
 
 def main() -> None:
