@@ -65,7 +65,7 @@ def judged(ensemble: Ensemble, data: TrainingSet) -> Ensemble:
 
 
 def halved(ensemble: Ensemble) -> Ensemble:
-    """The same members, their weights rounded to half precision (float16): they predict as they will when read again."""
+    """The same members, weights rounded to half precision (float16): they predict as they will when read again."""
     return _changed(ensemble, lambda weights: weights.half().float())
 
 

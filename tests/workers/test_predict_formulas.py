@@ -50,3 +50,13 @@ def test_a_model_of_structures_is_refused(tmp_path: Path) -> None:
 def test_a_level_without_a_composition_model_is_named() -> None:
     with pytest.raises(NotFound, match="no composition model ships for level 'nowhere'"):
         shipped_composition_model("nowhere")
+
+
+@pytest.mark.parametrize(("level", "formula", "energy"), [("mp2018", "Li2O", -2.06), ("oqmd", "MgO", -3.0)])
+def test_what_ships_knows_simple_oxides(level: str, formula: str, energy: float) -> None:
+    files = ModelFiles.read(shipped_composition_model(level))
+    assert len(files.weights) < 2 << 20
+    (row,) = predict_formulas([formula], files)
+    assert row["level"] == level
+    assert row["formation_energy_per_atom"] == pytest.approx(energy, abs=0.2)
+    assert files.record().metrics["test_mae"] < files.record().metrics["test_single_mae"]
