@@ -149,7 +149,7 @@ class Member:
             group["lr"] = rate
         self.optimizer.step()
         self._follow()
-        return loss.item() * delta
+        return loss.item()
 
     def _halves_digits(self) -> bool:
         return self.config.bfloat16 and self.crew.device.type == "cuda"
