@@ -1,7 +1,8 @@
 """The energy of a composition's ground state, from its formula alone (Merchant et al. 2023, compositional pipeline).
 
-Nodes are the elements, one-hot times their fraction; every pair of them is an edge. As in Roost (Goodall and Lee, Nat.
-Commun. 11, 6280, 2020), messages and read-out are weighted by fractions.
+Nodes are the elements, one-hot, with their fraction; every element hears every other. As in Roost (Goodall and Lee,
+Nat. Commun. 11, 6280, 2020), messages and read-out are weighted by fractions. What an element tells doesn't depend on
+who listens, so the messages of all pairs are one sum per formula: a formula costs as many rows as it has elements.
 """
 
 from __future__ import annotations
@@ -31,15 +32,13 @@ class Formula:
 
 @dataclass(frozen=True, eq=False)
 class BatchedFormulas:
-    """b formulas of k elements in all; a pair of elements of one formula is an edge from `src` to `dst`, each way.
+    """b formulas of k elements in all.
 
-    numbers: (k,) int64; fractions: (k,) float32; src, dst: (e,) int64; formula: (k,) int64; count: (b,) for its length
+    numbers: (k,) int64; fractions: (k,) float32; formula: (k,) int64, to which each belongs; count: (b,) of each
     """
 
     numbers: torch.Tensor
     fractions: torch.Tensor
-    src: torch.Tensor
-    dst: torch.Tensor
     formula: torch.Tensor
     count: torch.Tensor
 
@@ -54,21 +53,12 @@ class BatchedFormulas:
 
 
 def batch_formulas(formulas: Sequence[Formula]) -> BatchedFormulas:
-    """Join formulas into one graph of tensors on the CPU."""
+    """Join formulas into tensors on the CPU."""
     sizes = np.array([len(formula.numbers) for formula in formulas], dtype=np.int64)
-    first = np.cumsum(sizes) - sizes
-    formula = np.repeat(np.arange(len(formulas)), sizes)
-    # Each element meets every element of its formula but itself: `others` counts round from the one after it.
-    others = sizes[formula] - 1
-    dst = np.repeat(np.arange(len(formula)), others)
-    step = np.arange(len(dst)) - np.repeat(np.cumsum(others) - others, others) + 1
-    place = (dst - first[formula[dst]] + step) % sizes[formula[dst]]
     arrays = (
         np.concatenate([each.numbers for each in formulas]),
         np.concatenate([each.fractions for each in formulas]),
-        first[formula[dst]] + place,
-        dst,
-        formula,
+        np.repeat(np.arange(len(formulas)), sizes),
         sizes,
     )
     return BatchedFormulas(*(torch.from_numpy(array) for array in arrays))
@@ -78,7 +68,7 @@ def batch_formulas(formulas: Sequence[Formula]) -> BatchedFormulas:
 class CompositionConfig:
     """Shape of the network. frequencies: sines and cosines that tell a fraction."""
 
-    width: int = 192
+    width: int = 128
     steps: int = 3
     frequencies: int = 8
 
@@ -94,11 +84,11 @@ class CompositionConfig:
         return encoded
 
     def cost(self, encoded: Formula) -> int:
-        """Pairs of elements, each with itself."""
-        return len(encoded.numbers) ** 2
+        """Its elements."""
+        return len(encoded.numbers)
 
     def collate(self, encoded: list[Formula]) -> BatchedFormulas:
-        """Several formulas as one graph."""
+        """Several formulas as one batch."""
         return batch_formulas(encoded)
 
     def build(self) -> CompositionModel:
@@ -117,40 +107,38 @@ class CompositionModel(EnergyModel):
         width = config.width
         self.elements = nn.Embedding(HEAVIEST + 1, width)
         self.fractions = nn.Linear(2 * config.frequencies, width)
-        self.steps = nn.ModuleList(PairStep(width) for _ in range(config.steps))
+        self.steps = nn.ModuleList(ElementStep(width) for _ in range(config.steps))
         self.readout = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         frequencies = torch.pi * 2.0 ** torch.arange(config.frequencies) / 2
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def energy_and_latent(
-        self,
-        batch: BatchedFormulas,
-        shared: None = None,  # noqa: ARG002 -- members share nothing
+        self, batch: BatchedFormulas, shared: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """BatchedFormulas of b formulas -> (b,) eV per atom, (b, width) mean features of their elements."""
-        angles = batch.fractions[:, None] * self.frequencies
-        elements = self.elements(batch.numbers) + self.fractions(torch.cat([angles.sin(), angles.cos()], dim=1))
+        waves = self.shared(batch) if shared is None else shared
+        elements = self.elements.weight.index_select(0, batch.numbers) + self.fractions(waves)
         for step in self.steps:
             elements = step(elements, batch)
         latent = batch.mean(elements)
         baseline = batch.mean(self.baseline[batch.numbers][:, None]).squeeze(1)
         return baseline + self.scale * self.readout(latent).squeeze(1), latent
 
-    def shared(self, batch: BatchedFormulas) -> None:
-        """Nothing: fractions are told by each member's own weights."""
+    def shared(self, batch: BatchedFormulas) -> torch.Tensor:
+        """(k, 2 * frequencies) sines and cosines of the fractions."""
+        angles = batch.fractions[:, None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
 
     def fit_constants(self, encoded: list[Formula]) -> None:
         """Nothing: messages are weighted by fractions, whose sum is one."""
 
 
-class PairStep(nn.Module):
-    """Each element learns from every other one of its formula, by that one's fraction."""
+class ElementStep(nn.Module):
+    """Each element learns from all of its formula, by their fractions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.from_source = nn.Linear(width, width)
-        self.from_target = nn.Linear(width, width, bias=False)
         self.from_element = nn.Linear(width, width)
         self.from_messages = nn.Linear(width, width, bias=False)
         self.to_element = nn.Linear(width, width)
@@ -158,8 +146,6 @@ class PairStep(nn.Module):
     def forward(self, elements: torch.Tensor, batch: BatchedFormulas) -> torch.Tensor:
         """elements (k, w) -> the new ones."""
         normed = self.norm(elements)
-        ends = self.from_source(normed).index_select(0, batch.src) + self.from_target(normed).index_select(0, batch.dst)
-        weighted = silu(ends) * batch.fractions.index_select(0, batch.src)[:, None]
-        messages = torch.zeros_like(elements).index_add(0, batch.dst, weighted)
-        update: torch.Tensor = self.to_element(silu(self.from_element(normed) + self.from_messages(messages)))
+        messages = self.from_messages(batch.mean(normed)).index_select(0, batch.formula)
+        update: torch.Tensor = self.to_element(silu(self.from_element(normed) + messages))
         return elements + update

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from predictors.augmentation import PlainCrystal
 from predictors.errors import BadCrystal, BadTrainingSet
-from predictors.graph import HEAVIEST, check_crystal
+from predictors.graph import HEAVIEST, CrystalLike, check_crystal
 from predictors.splits import Split, composition_key, split_table
 from predictors.training_table import Part, read_table
 
@@ -26,7 +26,7 @@ class TrainingSet:
     split_by: the way of predictors.splits; parts: the tables that the rows came from
     """
 
-    crystals: list[PlainCrystal]
+    crystals: Sequence[CrystalLike]
     targets: NDArray[np.float32]
     splits: list[Split]
     excluded: tuple[str, ...]

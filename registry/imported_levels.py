@@ -25,18 +25,23 @@ UNTOLD = "how it was computed isn't told: no correction can be found for it"
 
 
 def level_id_of(session: Session, name: str) -> int:
-    """A level of imported energies, made where it is missing. Raises LevelMismatch for one that is computed here."""
+    """A level of imported energies, made where it is missing. Raises LevelMismatch for one that takes none."""
     known = session.scalar(sa.select(LevelRow.id).where(LevelRow.name == name))
     if known is not None:
-        _refuse_computed(stored_level(session, known))
+        _refuse_closed(stored_level(session, known))
         return known
     if name in shipped_levels():
-        _refuse_computed(load_level(name))
+        _refuse_closed(load_level(name))
     note = "energies as imported; elemental references are the lowest imported elemental entries"
     return ensure_level(session, Level(name, IMPORTED, AS_IMPORTED, AS_IMPORTED, {}, {}, (), note))
 
 
-def _refuse_computed(level: Level) -> None:
+def _refuse_closed(level: Level) -> None:
+    if level.of_formation_energies:
+        raise LevelMismatch(
+            f"level '{level.name}' holds formation energies, elements at 0: total energies can't stand beside them; "
+            "choose another --level for yours"
+        )
     if level.kind == "potential":
         raise LevelMismatch(
             f"level '{level.name}' is that of the potential {level.engine}: foreign crystals enter it only relabelled "

@@ -16,7 +16,8 @@ from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
 from predictors.potentials.named import POTENTIALS
 from registry import queue
 from registry.errors import LevelMismatch, NotFound, SettingsError
-from registry.hull.level_rows import level_id
+from registry.hull.level_rows import ensure_level, level_id
+from registry.hull.levels import load_level
 from registry.models import Model, ModelFile, TrainingSet
 from workers.crews import train_members
 from workers.select import named_model
@@ -147,6 +148,7 @@ def register_shipped(session: Session) -> list[str]:
     """Register the models that ship with the project; promote one where its level has none. Their names."""
     names = []
     for folder in sorted(path.parent for path in SHIPPED.glob("*/model.json")):
+        ensure_level(session, load_level(ModelFiles.read(folder).record().level))
         model_id = register(session, folder.name, folder)
         level = session.scalars(sa.select(Model.level_id).where(Model.id == model_id)).one()
         if session.scalar(sa.select(Model.id).where(Model.level_id == level, Model.promoted)) is None:

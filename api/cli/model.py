@@ -1,4 +1,4 @@
-"""lode model relabel | polymorphs | substitutes | dataset | train | check | evaluate | list | promote | register."""
+"""lode model relabel | polymorphs | substitutes | table | dataset | train | check | evaluate | scaling | list | promote | register."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.database import DEFAULT_LEVEL
+from api.cli.model_table import table
 from api.cli.output import as_json, print_json, print_table, progress
+from api.cli.scaling import scaling
 from api.cli.training import check, dataset, evaluate, register_as, train
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def model() -> None:
     """Train, judge, list and promote models."""
 
 
-for command in (dataset, train, check, evaluate):
+for command in (dataset, train, check, evaluate, scaling, table):
     model.add_command(command)
 
 

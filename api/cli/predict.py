@@ -26,7 +26,10 @@ LONG = 100  # crystals; fewer are done before a bar has been read
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--formula", "formulas", multiple=True, help="In place of FILES: a formula, of whose structure nothing is known."
+)
 @click.option(
     "--model",
     "name",
@@ -42,7 +45,13 @@ LONG = 100  # crystals; fewer are done before a bar has been read
 @click.option("--unrelaxed", is_flag=True, help="Scan 20 volumes and take the lowest: for crystals that are guesses.")
 @as_json
 def predict(
-    files: Sequence[Path], name: str | None, level: str | None, no_registry: bool, unrelaxed: bool, as_json: bool
+    files: Sequence[Path],
+    formulas: Sequence[str],
+    name: str | None,
+    level: str | None,
+    no_registry: bool,
+    unrelaxed: bool,
+    as_json: bool,
 ) -> None:
     """Predict formation energy, its 90 % interval and place on the hull of the crystals in FILES. Nothing is stored.
 
@@ -50,8 +59,14 @@ def predict(
     crystals are told. A record that can't be read or predicted keeps its place in the output, with the reason among its
     flags; the exit code is 1 then.
     """
+    from api.cli.predict_formulas import predict_and_print
     from registry.errors import BadRecord
 
+    if bool(files) == bool(formulas):
+        raise click.UsageError("give FILES of crystals, or formulas by --formula")
+    if formulas:
+        predict_and_print(formulas, name, level, as_json)
+        return
     items = _read(files)
     _complain([str(item) for item in items if isinstance(item, BadRecord)])
     inputs = [item if isinstance(item, BadRecord) else item.crystal for item in items]

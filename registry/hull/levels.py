@@ -26,6 +26,9 @@ AS_IMPORTED = "as imported"
 """Functional and correction scheme of a level whose energies say it themselves."""
 
 NO_SCHEME = "none"
+FORMATION = "formation"
+"""What the setting `energies` says where they are formation energies: elements at 0, total energies unknown."""
+
 DFT_ENGINES = frozenset({"vasp", "gpaw", "quantum-espresso", "abinit", "cp2k", "castep", "fhi-aims", "siesta"})
 DIATOMIC, NOBLE = ("H", "N", "O", "F", "Cl"), ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
 GASES = {**{symbol: f"{symbol}2" for symbol in DIATOMIC}, **{symbol: symbol for symbol in NOBLE}}
@@ -58,6 +61,11 @@ class Level:
         if self.engine == IMPORTED:
             return IMPORTED
         return "DFT" if self.engine.lower() in DFT_ENGINES else "potential"
+
+    @property
+    def of_formation_energies(self) -> bool:
+        """Whether all that is known at this level are formation energies. No total energy may stand beside them."""
+        return self.settings.get("energies") == FORMATION
 
     @property
     def settings_hash(self) -> str:
@@ -134,6 +142,8 @@ def _check_parts(table: Mapping[str, Any]) -> None:
         number = isinstance(energy, int | float) and not isinstance(energy, bool) and math.isfinite(energy)
         if element not in ATOMIC_NUMBERS or not number:
             raise SettingsError(f"references are element -> eV/atom, not {element!r}: {energy!r:.40}")
+    if table["settings"].get("energies") == FORMATION and any(table["references"].values()):
+        raise SettingsError("where energies are formation energies, references are 0")
     tabulated = table["tabulated"]
     if not isinstance(tabulated, list) or any(str(one) not in table["references"] for one in tabulated):
         raise SettingsError("tabulated lists elements that stand in references")

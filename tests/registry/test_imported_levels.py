@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry.errors import LevelMismatch
-from registry.hull.level_rows import stored_level
-from registry.hull.levels import shipped_levels
+from registry.hull.level_rows import ensure_level, stored_level
+from registry.hull.levels import load_level, shipped_levels
 from registry.hull.store import place
 from registry.imported_levels import functional_of, level_id_of, run_from
 from registry.imports import ImportReport, import_file
@@ -175,12 +175,22 @@ def test_two_imports_at_two_levels_never_share_a_hull(session: Session, bring: B
     assert session.scalar(shares) == 0
 
 
-@pytest.mark.parametrize("name", shipped_levels())
+@pytest.mark.parametrize("name", [name for name in shipped_levels() if load_level(name).kind == "potential"])
 def test_into_a_potentials_level_crystals_enter_only_relabelled(session: Session, bring: Bring, name: str):
     told = f"level '{name}' is that of the potential .*: foreign crystals enter it only relabelled by that potential"
     with pytest.raises(LevelMismatch, match=told):
         bring([entry("Na", -1.3)], name)
     assert session.scalars(sa.select(Level)).all() == []
+
+
+@pytest.mark.parametrize("name", ["mp2018", "oqmd"])
+def test_total_energies_never_stand_beside_formation_energies(session: Session, bring: Bring, name: str):
+    with pytest.raises(LevelMismatch, match=f"level '{name}' holds formation energies, elements at 0: total energies"):
+        bring([entry("Na", -1.3)], name)
+    assert session.scalars(sa.select(Level)).all() == []
+    ensure_level(session, load_level(name))
+    with pytest.raises(LevelMismatch, match="choose another --level"):
+        bring([entry("Na", -1.3)], name)
 
 
 def test_levels_of_a_potential_or_a_code_that_are_here_take_none_either(session: Session):

@@ -51,3 +51,18 @@ def salts() -> TrainingSet:
     crystals = [PlainCrystal(np.eye(3) * width, np.array(pair, dtype=np.int16), coords) for pair, width in pairs]
     splits = [Split.VALIDATION if i % 2 else Split.TRAIN for i in range(len(pairs))]
     return TrainingSet(crystals, rng.normal(-0.5, 0.1, len(pairs)).astype(np.float32), splits, (), "")
+
+
+def save_tiny_composition_model(folder: Path, level: str = "mp2018", members: int = 2) -> Path:
+    """An ensemble that predicts formulas of Li, O, Na and Cl; the folder."""
+    import torch
+
+    from predictors.checkpoint import save_model
+    from predictors.composition_model import CompositionConfig
+    from predictors.ensemble import Ensemble
+    from predictors.model_files import ModelRecord
+
+    torch.manual_seed(0)
+    built = [CompositionConfig(width=8, steps=1).build().eval() for _ in range(members)]
+    save_model(Ensemble(built, ModelRecord(level, (3, 8, 11, 17))), folder)
+    return folder

@@ -69,7 +69,7 @@ def test_counts_and_reasons(session: Session):
         level_facts(session, "nowhere")
 
 
-@pytest.mark.parametrize("name", shipped_levels())
+@pytest.mark.parametrize("name", [name for name in shipped_levels() if load_level(name).kind == "potential"])
 def test_a_shipped_level_as_it_is_shown(session: Session, name: str):
     ensure_level(session, load_level(name))
     found = level_facts(session, name)
@@ -77,6 +77,17 @@ def test_a_shipped_level_as_it_is_shown(session: Session, name: str):
     assert found["entries"] == 0
     origins = {one["element"]: one["from"] for one in found["references"]}
     assert (origins["O"], origins["Cl"], origins["Fe"]) == ("table", "table", "engine")
+
+
+@pytest.mark.parametrize("name", ["mp2018", "oqmd"])
+def test_a_level_of_formation_energies_has_its_elements_at_zero(session: Session, name: str):
+    level = load_level(name)
+    ensure_level(session, level)
+    assert level.of_formation_energies
+    assert level.formation_energy({11: 2, 17: 2}, -7.4) == pytest.approx(-1.85)
+    found = level_facts(session, name)
+    assert (found["kind"], found["settings"]["energies"]) == ("imported", "formation")
+    assert {one["energy_per_atom"] for one in found["references"]} == {0.0}
 
 
 def test_a_level_is_added_once_and_never_changed(session: Session):
@@ -98,6 +109,7 @@ def test_a_level_is_added_once_and_never_changed(session: Session):
         ({"references": {"Xx": -1.0}}, "element -> eV/atom, not 'Xx'"),
         ({"references": {"O": "low"}}, "element -> eV/atom, not 'O'"),
         ({"references": {"O": float("nan")}}, "element -> eV/atom, not 'O'"),
+        ({"settings": {"energies": "formation"}}, "where energies are formation energies, references are 0"),
         ({"tabulated": ["F"]}, "tabulated lists elements that stand in references"),
         ({"note": 5}, "the note is no text"),
         ({"settings": {"a": float("nan")}}, "not JSON compliant"),
