@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from predictors.augmentation import Perturbation
-from predictors.checkpoint import save_model
 from predictors.composition_model import CompositionConfig
 from predictors.composition_set import read_composition_set
 from predictors.ensemble import Ensemble
 from predictors.errors import PredictorError
 from predictors.evaluate import errors_of
+from predictors.half_precision import halved, save_halved
 from predictors.members import assemble
 from predictors.splits import Split
 from predictors.train import train_member
@@ -64,24 +62,6 @@ def judged(ensemble: Ensemble, data: TrainingSet) -> Ensemble:
             errors = asdict(errors_of(found, data.targets[chosen])) | {"single_mae": np.nanmean(single)}
             metrics |= {f"{split}_{name}": float(value) for name, value in errors.items() if np.isfinite(value)}
     return replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))
-
-
-def halved(ensemble: Ensemble) -> Ensemble:
-    """The same members, weights rounded to half precision (float16): they predict as they will when read again."""
-    return _changed(ensemble, lambda weights: weights.half().float())
-
-
-def save_halved(ensemble: Ensemble, folder: Path) -> None:
-    """Write the ensemble with its weights in half precision, half as large; reading gives single precision again."""
-    save_model(_changed(ensemble, lambda weights: weights.half()), folder)
-
-
-def _changed(ensemble: Ensemble, change: Callable[[torch.Tensor], torch.Tensor]) -> Ensemble:
-    members = deepcopy(ensemble.members)
-    for member in members:
-        for weights in member.parameters():
-            weights.data = change(weights.data)
-    return replace(ensemble, members=members)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""lode model relabel | polymorphs | substitutes | table | dataset | train | check | evaluate | scaling | list | promote | register."""
+"""lode model: training tables, training, judging, and the models of the registry."""
 
 from __future__ import annotations
 

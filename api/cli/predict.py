@@ -27,9 +27,7 @@ LONG = 100  # crystals; fewer are done before a bar has been read
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--formula", "formulas", multiple=True, help="In place of FILES: a formula, of whose structure nothing is known."
-)
+@click.option("--formula", "formulas", multiple=True, help="In place of FILES: a formula without a structure.")
 @click.option(
     "--model",
     "name",
