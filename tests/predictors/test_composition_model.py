@@ -10,8 +10,10 @@ from predictors.augmentation import Perturbation, PlainCrystal
 from predictors.composition_model import CompositionConfig, CompositionModel, Formula, batch_formulas
 from predictors.composition_set import composition_of
 from predictors.errors import BadCrystal
+from predictors.members import trained_model
 from predictors.splits import Split
-from predictors.train import TrainConfig, train_member, trained_model
+from predictors.train import train_member
+from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet
 
 

@@ -36,7 +36,8 @@ def fill(session: Session) -> None:
             _placed(session, number, row, level)
         if number % 4 == 0:
             spread = 0.01 * (number % 16) if number % 8 else None
-            make.prediction(session, row, model, -1.0 - 0.1 * (number % 5), spread=spread)
+            judged = {"lower_90": -1.6, "upper_90": -0.9, "out_of_domain": number % 12 == 0} if number % 16 else {}
+            make.prediction(session, row, model, -1.0 - 0.1 * (number % 5), spread=spread, **judged)
         if number % 5 == 0:
             energy = 0.02 * (number % 25) if number % 2 else None
             make.selection(session, row, turn, model, rank=number, predicted_decomposition_energy=energy)
