@@ -58,8 +58,8 @@ class Scan:
 
 def hypothetical(
     parents: Iterable[Crystal], families: Sequence[Sequence[str]], excluded: Iterable[str], settings: Settings
-) -> list[tuple[str, Crystal]]:
-    """(reduced formula, crystal) of the compounds that the generator makes of the parents, each once.
+) -> list[Crystal]:
+    """The compounds that the generator makes of the parents, each once.
 
     excluded: formulas, however they are written, that are left out
     """
@@ -67,22 +67,20 @@ def hypothetical(
 
     forbidden = {composition_key(formula) for formula in excluded}
     known = [Parent(number, crystal) for number, crystal in enumerate(parents)]
-    found: dict[tuple[Hashable, bytes], tuple[str, Crystal]] = {}
+    found: dict[tuple[Hashable, bytes], Crystal] = {}
     for family in families:
         for candidate in generate(known, family, settings):
-            formula = Composition.of(candidate.crystal.amounts).reduced_formula
-            if len(candidate.crystal.amounts) > 1 and composition_key(formula) not in forbidden:
-                found[candidate.parent, candidate.crystal.numbers.tobytes()] = formula, candidate.crystal
+            composition = Composition.of(candidate.crystal.amounts)
+            if composition.nelements > 1 and composition_key(composition.reduced_formula) not in forbidden:
+                found[candidate.parent, candidate.crystal.numbers.tobytes()] = candidate.crystal
     return list(found.values())
 
 
-def drawn(
-    compounds: Sequence[tuple[str, Crystal]], count: int, core: Sequence[str], seed: int
-) -> list[tuple[str, Crystal]]:
+def drawn(compounds: Sequence[Crystal], count: int, core: Sequence[str], seed: int) -> list[Crystal]:
     """`count` of them at random; binaries, and compounds of `core` elements alone, three times as likely each."""
     elements = {ATOMIC_NUMBERS[symbol] for symbol in core}
-    binary = np.array([len(crystal.amounts) == 2 for _, crystal in compounds])
-    inside = np.array([crystal.amounts.keys() <= elements for _, crystal in compounds])
+    binary = np.array([len(crystal.amounts) == 2 for crystal in compounds])
+    inside = np.array([crystal.amounts.keys() <= elements for crystal in compounds])
     weights = np.where(binary, 3.0, 1.0) * np.where(inside, 3.0, 1.0)
     size = min(count, len(compounds))
     chosen = np.random.default_rng(seed).choice(len(compounds), size, replace=False, p=weights / weights.sum())

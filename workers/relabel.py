@@ -19,6 +19,7 @@ import pandas as pd
 from registry.crystal import Crystal
 from registry.errors import SettingsError
 from registry.hull.levels import Level
+from registry.identity.composition import SYMBOLS, Composition
 from workers.engines.base import Engine
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def as_they_stand(engine: Engine) -> Labeller:
 
 
 def relabel(
-    records: Sequence[tuple[str, str, Crystal]],
+    records: Sequence[tuple[str, Crystal]],
     label: Labeller,
     level: Level,
     folder: Path,
@@ -51,7 +52,7 @@ def relabel(
 ) -> None:
     """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
 
-    records: (record name, reduced formula, crystal). Raises SettingsError if the folder holds parts of others, or
+    records: (record name, crystal). Raises SettingsError if the folder holds parts of others, or
     of another level.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,10 +64,10 @@ def relabel(
         progress(len(chunk))
 
 
-def _claim_folder(folder: Path, records: Sequence[tuple[str, str, Crystal]], level: Level) -> None:
+def _claim_folder(folder: Path, records: Sequence[tuple[str, Crystal]], level: Level) -> None:
     """Parts are told apart by their number alone, so a folder belongs to one list of records at one level."""
     digest = hashlib.sha256()
-    for name, _, crystal in records:
+    for name, crystal in records:
         digest.update(name.encode() + crystal.numbers.tobytes() + np.round(crystal.lattice, 6).tobytes())
     for owner, told, of in (("records.sha256", digest.hexdigest(), "crystals"), ("level", level.name, "levels")):
         path = folder / owner
@@ -86,30 +87,32 @@ def with_targets(folder: Path, level: Level) -> pd.DataFrame:
     table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True).dropna(subset=["correction"])
     known = set(level.references)
     table = table[[known.issuperset(elements) for elements in table["elements"]]].copy()
+    table["formula"] = [Composition.of(_crystal(row).amounts).alphabetical_formula for row in table.to_dict("records")]
     table["target"] = [_target(level, row) for row in table.to_dict("records")]
     return table[table["target"].abs() <= PLAUSIBLE]
 
 
 def _target(level: Level, row: dict[Any, Any]) -> float:
-    crystal = Crystal(row["lattice"], row["numbers"], row["frac_coords"])
+    crystal = _crystal(row)
     return level.formation_energy(crystal.amounts, row["energy"] + row["correction"])
 
 
-def _rows(chunk: list[tuple[str, str, Crystal]], label: Labeller, level: Level) -> list[dict[str, Any]]:
-    labelled = label([crystal for _, _, crystal in chunk])
+def _crystal(row: dict[Any, Any]) -> Crystal:
+    return Crystal(row["lattice"], row["numbers"], row["frac_coords"])
+
+
+def _rows(chunk: list[tuple[str, Crystal]], label: Labeller, level: Level) -> list[dict[str, Any]]:
+    labelled = label([crystal for _, crystal in chunk])
     return [
-        _row(level, name, formula, *found)
-        for (name, formula, _), found in zip(chunk, labelled, strict=True)
+        _row(level, name, *found)
+        for (name, _), found in zip(chunk, labelled, strict=True)
         if found is not None
     ]
 
 
-def _row(level: Level, name: str, formula: str, crystal: Crystal, energy: float) -> dict[str, Any]:
-    from registry.identity.composition import SYMBOLS
-
+def _row(level: Level, name: str, crystal: Crystal, energy: float) -> dict[str, Any]:
     return {
         "record": name,
-        "formula": formula,
         "elements": sorted(SYMBOLS[number] for number in crystal.amounts),
         "lattice": crystal.lattice.ravel(),
         "numbers": crystal.numbers,

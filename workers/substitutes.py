@@ -46,8 +46,8 @@ def substitutes(
     count: int,
     seed: int,
     drawing: Drawing | None = None,
-) -> list[tuple[str, Crystal]]:
-    """`count` pairs (reduced formula, crystal), each parent with each set of elements once; fewer if they run out.
+) -> list[Crystal]:
+    """`count` of them, each parent with each set of elements once; fewer if they run out.
 
     elements: what may be put in; noble gases never are. excluded: formulas, however written, that are left out.
     The first ones are the same for every `count`. Raise ValueError without parents or elements.
@@ -58,11 +58,10 @@ def substitutes(
     if not parents or len(chances.symbols) < 2:
         raise ValueError("substitutes need parents and at least two elements")
     forbidden = {composition_key(formula) for formula in excluded}
-    found: dict[tuple[int, bytes], tuple[str, Crystal]] = {}
+    found: dict[tuple[int, bytes], Crystal] = {}
     for parent, crystal in _drawn(parents, chances, seed, TRIES * count):
-        formula = Composition.of(crystal.amounts).reduced_formula
-        if composition_key(formula) not in forbidden:
-            found.setdefault((parent, crystal.numbers.tobytes()), (formula, crystal))
+        if composition_key(Composition.of(crystal.amounts).reduced_formula) not in forbidden:
+            found.setdefault((parent, crystal.numbers.tobytes()), crystal)
         if len(found) == count:
             break
     return list(found.values())

@@ -48,11 +48,6 @@ def tabulated(path: Path, target: str) -> Tabulated:
     return Tabulated(pd.DataFrame(rows), left_out)
 
 
-def formula_of(crystal: Crystal) -> str:
-    """Its reduced formula, as we write it."""
-    return Composition.of(crystal.amounts).reduced_formula
-
-
 def _rows(path: Path, target: str) -> Iterator[tuple[dict[str, Any], ImportedRecord | BadRecord]]:
     try:
         table = pq.ParquetFile(path)

@@ -70,7 +70,7 @@ def polymorphs(
     excluded = exclude.read_text().split() if exclude else []
     settings = Settings(max_sites=max_sites, max_elements=4, per_parent=500, partial_per_parent=60)
     compounds = drawn(hypothetical(parents, families, excluded, settings), count, core, seed=0)
-    named = [(f"polymorph:{number}", *compound) for number, compound in enumerate(compounds)]
+    named = [(f"polymorph:{number}", compound) for number, compound in enumerate(compounds)]
     _label_into(out, level, "at best volume", named)
 
 
@@ -92,13 +92,13 @@ def substitutes(file: Path, count: int, seed: int, exclude: Path | None, level: 
     from registry.hull.levels import load_level
     from workers.substitutes import substitutes as draw
 
-    parents = [crystal for _, _, crystal in _records(file, max_sites)]
+    parents = [crystal for _, crystal in _records(file, max_sites)]
     excluded = exclude.read_text().split() if exclude else []
     drawn = draw(parents, load_level(level).references, excluded, count, seed)
-    _label_into(out, level, "as they stand", [(f"substitute:{seed}:{n}", *one) for n, one in enumerate(drawn)])
+    _label_into(out, level, "as they stand", [(f"substitute:{seed}:{n}", one) for n, one in enumerate(drawn)])
 
 
-def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, Crystal]]) -> None:
+def _label_into(out: Path, level: str, how: str, records: list[tuple[str, Crystal]]) -> None:
     from predictors.training_table import say_level
     from registry.hull.levels import load_level
     from workers.engines.base import engine_named
@@ -123,8 +123,7 @@ def _label_into(out: Path, level: str, how: str, records: list[tuple[str, str, C
     click.echo(f"{len(table)} crystals at level {level} in {out.with_suffix('.parquet')}")
 
 
-def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
-    from registry.identity.composition import Composition
+def _records(file: Path, max_sites: int) -> Iterator[tuple[str, Crystal]]:
     from registry.importers.files import read_file
     from registry.importers.record import ImportedRecord
 
@@ -132,8 +131,7 @@ def _records(file: Path, max_sites: int) -> Iterator[tuple[str, str, Crystal]]:
         if not isinstance(record, ImportedRecord):
             click.echo(f"lode: {record}", err=True)
         elif record.crystal.nsites <= max_sites and not record.metadata.get("suspect"):
-            formula = str(record.metadata.get("formula") or Composition.of(record.crystal.amounts).reduced_formula)
-            yield record.record, formula, record.crystal
+            yield record.record, record.crystal
 
 
 @model.command()

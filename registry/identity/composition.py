@@ -73,6 +73,12 @@ class Composition:
         return _reduced_formula(tuple(self.reduced.items()))
 
     @property
+    def alphabetical_formula(self) -> str:
+        """The reduced amounts in the order of the symbols, as training tables and their splits write it: "FeLiO2"."""
+        counts = sorted((SYMBOLS[number], count) for number, count in self.reduced.items())
+        return "".join(symbol + written(count) for symbol, count in counts)
+
+    @property
     def anonymous_formula(self) -> str:
         """Amounts alone, ascending: "AB2" for Li2O, CaF2 and TiO2; equal to pymatgen's `anonymized_formula`."""
         return anonymous_formula(sorted(self.reduced.values()))

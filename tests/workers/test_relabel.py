@@ -16,14 +16,14 @@ from tests.workers.standin import StandIn, standin_level
 from workers import relabel
 from workers.relabel import as_they_stand, with_targets
 
-Record = tuple[str, str, Crystal]
+Record = tuple[str, Crystal]
 
 
 def salts(count: int) -> list[Record]:
     cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
     edges = np.linspace(2.5, 3.1, count)
     return [
-        (f"salt:{n}", "NaCl", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+        (f"salt:{n}", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
         for n, edge in enumerate(edges)
     ]
 
@@ -89,10 +89,11 @@ def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:
     records, level = salts(3), standin_level()
     run(records, tmp_path)
     table = with_targets(tmp_path, level)
-    assert table["record"].tolist() == [name for name, _, _ in records]
-    for row, (_, _, crystal) in zip(table.to_dict("records"), records, strict=True):
+    assert table["record"].tolist() == [name for name, _ in records]
+    for row, (_, crystal) in zip(table.to_dict("records"), records, strict=True):
         corrected = row["energy"] + row["correction"]
         assert row["target"] == pytest.approx(level.formation_energy(crystal.amounts, corrected))
+        assert row["formula"] == "ClNa"
         assert row["energy"] == pytest.approx(StandIn().static(crystal).energy)
 
 

@@ -56,7 +56,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
 def test_a_table_without_formulas_gets_ours(tmp_path: Path) -> None:
     path = written(tmp_path / "bare.parquet")
     pd.read_parquet(path).drop(columns="formula").to_parquet(path)
-    assert tabulated(path, "e_form").rows["formula"].tolist()[0] == "NaCl"
+    assert tabulated(path, "e_form").rows["formula"].tolist()[0] == "ClNa"
 
 
 def test_a_missing_column_and_another_file_are_told(tmp_path: Path) -> None:
