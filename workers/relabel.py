@@ -103,11 +103,7 @@ def _crystal(row: dict[Any, Any]) -> Crystal:
 
 def _rows(chunk: list[tuple[str, Crystal]], label: Labeller, level: Level) -> list[dict[str, Any]]:
     labelled = label([crystal for _, crystal in chunk])
-    return [
-        _row(level, name, *found)
-        for (name, _), found in zip(chunk, labelled, strict=True)
-        if found is not None
-    ]
+    return [_row(level, name, *found) for (name, _), found in zip(chunk, labelled, strict=True) if found is not None]
 
 
 def _row(level: Level, name: str, crystal: Crystal, energy: float) -> dict[str, Any]:

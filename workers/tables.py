@@ -43,7 +43,12 @@ def tabulated(path: Path, target: str) -> Tabulated:
             left_out[reason] += 1
         elif isinstance(item, ImportedRecord):
             rows.append(
-                _row(item.record, str(row.get("formula") or formula_of(item.crystal)), item.crystal, row[target])
+                _row(
+                    item.record,
+                    str(row.get("formula") or Composition.of(item.crystal.amounts).alphabetical_formula),
+                    item.crystal,
+                    row[target],
+                )
             )
     return Tabulated(pd.DataFrame(rows), left_out)
 

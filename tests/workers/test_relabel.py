@@ -22,10 +22,7 @@ Record = tuple[str, Crystal]
 def salts(count: int) -> list[Record]:
     cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
     edges = np.linspace(2.5, 3.1, count)
-    return [
-        (f"salt:{n}", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]))
-        for n, edge in enumerate(edges)
-    ]
+    return [(f"salt:{n}", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])) for n, edge in enumerate(edges)]
 
 
 @pytest.fixture(autouse=True)
