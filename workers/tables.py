@@ -42,14 +42,8 @@ def tabulated(path: Path, target: str) -> Tabulated:
         if reason := _unfit(row, item, target):
             left_out[reason] += 1
         elif isinstance(item, ImportedRecord):
-            rows.append(
-                _row(
-                    item.record,
-                    str(row.get("formula") or Composition.of(item.crystal.amounts).alphabetical_formula),
-                    item.crystal,
-                    row[target],
-                )
-            )
+            formula = str(row.get("formula") or Composition.of(item.crystal.amounts).alphabetical_formula)
+            rows.append(_row(item.record, formula, item.crystal, row[target]))
     return Tabulated(pd.DataFrame(rows), left_out)
 
 
