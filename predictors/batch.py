@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from predictors.graph import Graph
+from predictors.graph import Graph, scale_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +57,21 @@ def batch_graphs(graphs: Sequence[Graph]) -> BatchedGraph:
         first,
     )
     return BatchedGraph(*(torch.from_numpy(array) for array in arrays))
+
+
+class OverGraphs:
+    """What the configs of all models over neighbour lists do alike; each has a `cutoff` (angstrom)."""
+
+    cutoff: float
+
+    def scaled(self, encoded: Graph, factor: float) -> Graph:
+        """The neighbour list after every length grew by `factor`."""
+        return scale_graph(encoded, factor, self.cutoff)
+
+    def cost(self, encoded: Graph) -> int:
+        """Edges and classes of atoms."""
+        return len(encoded.src) + len(encoded.numbers)
+
+    def collate(self, encoded: list[Graph]) -> BatchedGraph:
+        """Several neighbour lists as one."""
+        return batch_graphs(encoded)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from predictors.batch import BatchedGraph, batch_graphs
+from predictors.batch import BatchedGraph, OverGraphs
 from predictors.energy_model import EnergyModel
-from predictors.graph import HEAVIEST, CrystalLike, Graph, build_graph, scale_graph
+from predictors.graph import HEAVIEST, CrystalLike, Graph, build_graph
 from predictors.message_passing import MessagePassing, message_passing
 
 
 @dataclass(frozen=True)
-class PublishedConfig:
+class PublishedConfig(OverGraphs):
     """Shape of the network. Lengths in angstrom."""
 
     cutoff: float = 4.0
@@ -33,18 +33,6 @@ class PublishedConfig:
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Graph:
         """The neighbour list, far enough for lengths scaled by `smallest`. Raise BadCrystal."""
         return build_graph(crystal, self.cutoff / smallest)
-
-    def scaled(self, encoded: Graph, factor: float) -> Graph:
-        """The neighbour list after every length grew by `factor`."""
-        return scale_graph(encoded, factor, self.cutoff)
-
-    def cost(self, encoded: Graph) -> int:
-        """Edges and classes of atoms."""
-        return len(encoded.src) + len(encoded.numbers)
-
-    def collate(self, encoded: list[Graph]) -> BatchedGraph:
-        """Several neighbour lists as one."""
-        return batch_graphs(encoded)
 
     def build(self, backend: str = "torch") -> PublishedModel:
         """A network of this shape, its weights by chance; `backend`: see `message_passing`."""

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
-from predictors.batch import BatchedGraph, batch_graphs
+from predictors.batch import BatchedGraph, OverGraphs
 from predictors.energy_model import EnergyModel
-from predictors.graph import HEAVIEST, CrystalLike, Graph, build_graph, scale_graph
+from predictors.graph import HEAVIEST, CrystalLike, Graph, build_graph
 from predictors.message_passing import MessagePassing, message_passing
 
 
 @dataclass(frozen=True)
-class StructureConfig:
+class StructureConfig(OverGraphs):
     """Shape of the network. Lengths in angstrom.
 
     width: features of an atom; edge_width: of a message. Edges are twenty times as many as atoms, so atoms may be wide.
@@ -41,18 +41,6 @@ class StructureConfig:
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Graph:
         """The neighbour list, far enough for lengths scaled by `smallest`. Raise BadCrystal."""
         return build_graph(crystal, self.cutoff / smallest, self.max_neighbors)
-
-    def scaled(self, encoded: Graph, factor: float) -> Graph:
-        """The neighbour list after every length grew by `factor`."""
-        return scale_graph(encoded, factor, self.cutoff)
-
-    def cost(self, encoded: Graph) -> int:
-        """Edges and classes of atoms."""
-        return len(encoded.src) + len(encoded.numbers)
-
-    def collate(self, encoded: list[Graph]) -> BatchedGraph:
-        """Several neighbour lists as one."""
-        return batch_graphs(encoded)
 
     def build(self, backend: str = "torch") -> StructureModel:
         """A network of this shape, its weights by chance; `backend`: see `message_passing`."""
