@@ -18,7 +18,7 @@ from typing import Any
 
 from predictors.errors import PredictorError
 
-PARTS = ("accuracy", "peers", "scoring", "backends", "scaling", "composition")
+PARTS = ("accuracy", "calibration", "peers", "scoring", "backends", "scaling", "composition", "potentials")
 
 
 def measured(part: str, quick: bool) -> dict[str, Any]:
