@@ -40,10 +40,12 @@ from predictors.augmentation import Perturbation, PlainCrystal
 from predictors.cpu import tune_cpu
 from predictors.distributed import join_crew
 from predictors.ensemble import Ensemble
+from predictors.members import trained_model
 from predictors.model_files import ModelRecord
 from predictors.splits import Split
 from predictors.structure_model import StructureConfig
-from predictors.train import Member, TrainConfig, train_member, trained_model
+from predictors.train import Member, train_member
+from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet
 
 MINUTES = 10.0

@@ -25,6 +25,7 @@ from benchmarks.candidates_volume import some_real
 from benchmarks.crystals import cpu_seconds
 from predictors.augmentation import VOLUME_FACTORS, scaled
 from predictors.cpu import tune_cpu
+from predictors.energy_model import EnergyModel
 from predictors.ensemble import Ensemble
 from predictors.graph import CrystalLike
 from predictors.model_files import ModelRecord
@@ -43,9 +44,9 @@ ELEMENTS = tuple(range(1, 95))
 def ensemble() -> Ensemble:
     """Weights by chance: they take as long as trained ones."""
     torch.manual_seed(0)
-    members = [StructureModel(StructureConfig()).eval() for _ in range(MEMBERS)]
+    members: list[EnergyModel] = [StructureModel(StructureConfig()).eval() for _ in range(MEMBERS)]
     for member in members:
-        member.adjacency.fill_(24.0)
+        member.get_buffer("adjacency").fill_(24.0)
     return Ensemble(members, ModelRecord("by chance", ELEMENTS))
 
 
@@ -58,7 +59,7 @@ def parents(source: str) -> list[Crystal]:
 
 def candidates(source: str, count: int) -> list[Crystal]:
     symbols = [SYMBOLS[number] for number in ELEMENTS]
-    return [crystal for _, crystal in substitutes(parents(source), symbols, (), count, seed=0)]
+    return substitutes(parents(source), symbols, (), count, seed=0)
 
 
 def one_at_a_time(model: Ensemble, asked: Sequence[CrystalLike]) -> np.ndarray[Any, np.dtype[np.float64]]:
