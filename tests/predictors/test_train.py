@@ -41,7 +41,7 @@ def test_training_learns(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -
 def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
     data: TrainingSet, plan: TrainConfig, tmp_path: Path, copies: int
 ) -> None:
-    plan = replace(plan, copies=copies)
+    plan = replace(plan, copies=copies, model=replace(plan.model, dropout=0.2))
     whole = list(train_member(data, tmp_path / "whole", plan, seed=1))
     run = train_member(data, tmp_path / "broken", plan, seed=1)
     first = [next(run), next(run)]
