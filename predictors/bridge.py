@@ -27,7 +27,7 @@ from predictors.anions import ANIONS, ELEMENT, anion_of
 from predictors.calibration import LEVELS
 from predictors.errors import BadCheckpoint, BadTrainingSet
 from predictors.graph import CrystalLike
-from predictors.model_files import ModelRecord, write_atomically
+from predictors.model_files import ModelRecord, hash_of, sealed, write_atomically
 from predictors.predictor import Predictions, Predictor, Progress
 from predictors.splits import Split, amounts_of, split_of
 
@@ -130,8 +130,7 @@ class Bridge:
 
     def text(self) -> str:
         """As JSON, the same for the same bridge, with a hash of itself."""
-        told = {"format": FORMAT, **asdict(self)}
-        return json.dumps({**told, "sha256": _hash(told)}, indent=2, sort_keys=True) + "\n"
+        return sealed({"format": FORMAT, **asdict(self)})
 
     @cached_property
     def sha256(self) -> str:
@@ -155,10 +154,10 @@ class Bridge:
         try:
             told = dict(json.loads(text))
             found, written = told["format"], told.pop("sha256")
-            if found == FORMAT and written == _hash(told):
+            if found == FORMAT and written == hash_of(told):
                 told.pop("format")
                 return cls(**told)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadCheckpoint(f"bridge {name} can't be read: {error}") from error
         if found != FORMAT:
             raise BadCheckpoint(f"bridge {name} is of format {found}, this code reads {FORMAT}: fit it again")
@@ -244,10 +243,6 @@ def _residual(off: Floats) -> Residual:
 
 def _root_mean_square(residual: Residual) -> float:
     return float(np.hypot(residual["mean"], residual["std"]))
-
-
-def _hash(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.database import long_transaction
-from registry.errors import BadRecord, LevelMismatch, MissingReference
+from registry.errors import BadRecord, LevelMismatch, MissingReference, SettingsError
 from registry.hull.entries import LevelEntries, level_entries
 from registry.hull.geometry import Entry, Hull, HullPoint
 from registry.hull.level_rows import level_id
@@ -124,10 +124,14 @@ def predict_crystals(
     known: what a registry knows of the crystals at the level of the energies, or None to say nothing of it
     progress: told how many more crystals are predicted
     bridge: from the model's level to the one that the energies are to be of
-    Raises LevelMismatch when the entries are of another level.
+    Raises LevelMismatch when the entries are of another level, SettingsError for a model of formulas.
     """
     if not items:
         return []
+    if not model.needs_structure():
+        raise SettingsError(
+            f"model '{model.name}' predicts formulas, not crystals: ask it by --formula, or name another one"
+        )
     level = bridge.to_level if bridge is not None else model.record().level
     if known is not None and known.level.level != level:
         raise LevelMismatch(
@@ -182,7 +186,7 @@ def _said(found: Predictions, index: int) -> Row:
 def _doubts(found: Predictions, index: int) -> list[str]:
     """Why an energy shouldn't be trusted."""
     doubts = ["wide spread: the members disagree"] if found.spread[index] > WIDE_SPREAD else []
-    outside = (found.outside or {}).get(index)
+    outside = (found.odd | (found.outside or {})).get(index)
     return [*doubts, outside] if outside else doubts
 
 

@@ -53,7 +53,7 @@ def predict_formulas(formulas: Sequence[str], model: ModelFiles, bridge: Bridge 
     from predictors.checkpoint import model_from
     from predictors.cpu import tune_cpu
 
-    if model.checked()["config"]["kind"] != "composition":
+    if model.needs_structure():
         raise SettingsError(f"model '{model.name}' predicts crystals, not formulas: give it files, or name another one")
     tune_cpu(1)
     predictor = over(model_from(model), bridge)
