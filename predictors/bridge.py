@@ -14,23 +14,29 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.anions import ANIONS, ELEMENT, anion_of
+from predictors.calibration import LEVELS
 from predictors.errors import BadCheckpoint, BadTrainingSet
 from predictors.graph import CrystalLike
-from predictors.model_files import ModelRecord, write_atomically
+from predictors.model_files import ModelRecord, hash_of, sealed, write_atomically
 from predictors.predictor import Predictions, Predictor, Progress
 from predictors.splits import Split, amounts_of, split_of
 
 FORMAT = 1
 RIDGE = 0.1
 FEWEST = 20
+RARE = 5  # compounds of an element; a shift that rests on fewer is little more than a guess
+DIGITS = 12
+"""Of a bridge's hash, as its name."""
 Floats = NDArray[np.float64]
 Residual = dict[str, float]
 
@@ -68,10 +74,53 @@ class Bridge:
         """Those of a compound's elements that it was fitted without."""
         return sorted(set(elements) - self.crystals.keys()) if len(set(elements)) > 1 else []
 
+    @property
+    def name(self) -> str:
+        """What it is called by: the first digits of its hash."""
+        return self.sha256[:DIGITS]
+
+    def residual(self, amounts: Mapping[str, float]) -> Residual | None:
+        """{n, mean, std, mae} on compounds of the same anion; None where there are none, and of an element alone."""
+        return self.residuals.get(f"anion {anion_of(amounts)}")
+
+    def error(self, amounts: Mapping[str, float]) -> float:
+        """What it is off by on such a compound, eV/atom: the root mean square over those of the same anion.
+
+        Where these are fewer than FEWEST, that over the compounds held out counts if it is larger. An element alone: 0.
+        """
+        if len(amounts) < 2:
+            return 0.0
+        alike, held_out = self.residual(amounts), _root_mean_square(self.residuals["held_out"])
+        if alike is None:
+            return held_out
+        own = _root_mean_square(alike)
+        return own if alike["n"] >= FEWEST else max(own, held_out)
+
+    def outside(self, amounts: Mapping[str, float]) -> str | None:
+        """Why a compound lies outside of what it was fitted on: a rare anion or a rare element."""
+        if len(amounts) < 2:
+            return None
+        few = [f"{self.crystals.get(one, 0)} of {one}" for one in sorted(amounts) if self.crystals.get(one, 0) < RARE]
+        if (alike := int((self.residual(amounts) or {"n": 0})["n"])) < FEWEST:
+            few.insert(0, f"{alike} with anion {anion_of(amounts)}")
+        return f"outside of its fit, which holds {', '.join(few)}" if few else None
+
     def flag(self, amounts: Mapping[str, float]) -> str:
         """What a prediction that went over the bridge says of itself."""
-        off = self.residuals["held_out"]["std"]
-        return f"bridged from {self.from_level} to {self.to_level}: {self.shift(amounts):+.3f} +- {off:.3f} eV/atom"
+        shift = f"{self.shift(amounts):+.3f} +- {self.error(amounts):.3f} eV/atom"
+        outside = self.outside(amounts)
+        return f"bridged from {self.from_level} to {self.to_level}: {shift}{f', {outside}' if outside else ''}"
+
+    def told(self, amounts: Mapping[str, float]) -> dict[str, Any]:
+        """The same as plain values; energies in eV/atom."""
+        return {
+            "name": self.name,
+            "from": self.from_level,
+            "shift": self.shift(amounts),
+            "error": self.error(amounts),
+            "anion": anion_of(amounts),
+            "residual": self.residual(amounts),
+        }
 
     def summary(self) -> str:
         """The same of many."""
@@ -81,10 +130,9 @@ class Bridge:
 
     def text(self) -> str:
         """As JSON, the same for the same bridge, with a hash of itself."""
-        told = {"format": FORMAT, **asdict(self)}
-        return json.dumps({**told, "sha256": _hash(told)}, indent=2, sort_keys=True) + "\n"
+        return sealed({"format": FORMAT, **asdict(self)})
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return str(json.loads(self.text())["sha256"])
 
@@ -106,10 +154,10 @@ class Bridge:
         try:
             told = dict(json.loads(text))
             found, written = told["format"], told.pop("sha256")
-            if found == FORMAT and written == _hash(told):
+            if found == FORMAT and written == hash_of(told):
                 told.pop("format")
                 return cls(**told)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadCheckpoint(f"bridge {name} can't be read: {error}") from error
         if found != FORMAT:
             raise BadCheckpoint(f"bridge {name} is of format {found}, this code reads {FORMAT}: fit it again")
@@ -193,8 +241,8 @@ def _residual(off: Floats) -> Residual:
     return {"n": len(off), "mean": mean, "std": std, "mae": mae}
 
 
-def _hash(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _root_mean_square(residual: Residual) -> float:
+    return float(np.hypot(residual["mean"], residual["std"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,17 +270,35 @@ class Bridged:
         volume_scan: bool = False,
         progress: Progress | None = None,
     ) -> Predictions:
-        """As the predictor, shifted. What holds an element that the bridge never saw is refused."""
+        """As the predictor, shifted. What holds an element that the bridge never saw is refused.
+
+        Intervals keep their middle and widen by the bridge's own error, as if it were normal and had nothing to do with
+        the model's: half widths w become sqrt(w^2 + (z e)^2), e `Bridge.error`, z the normal quantile of the interval.
+        The spread stays: it tells how far the members agree.
+        """
         found = self.predictor.predict(crystals, members=members, volume_scan=volume_scan, progress=progress)
-        amounts = [amounts_in(crystal) for crystal in crystals]
-        shifts = np.array([self.bridge.shift(one) for one in amounts], dtype=float)
-        refused = dict(found.refused)
-        for index, one in enumerate(amounts):
-            if index not in refused and (unseen := self.bridge.unseen(list(one))):
+        refused, shifts, errors = dict(found.refused), np.full(len(crystals), np.nan), np.full(len(crystals), np.nan)
+        for index in sorted(set(range(len(crystals))) - found.refused.keys()):
+            amounts = amounts_in(crystals[index])
+            if unseen := self.bridge.unseen(list(amounts)):
                 refused[index] = f"the bridge to {self.bridge.to_level} was fitted without {', '.join(unseen)}"
-        shifts[list(refused)] = np.nan
-        energies = {"energy": found.energy + shifts, "member_energies": found.member_energies + shifts[:, None]}
-        return replace(found, **energies, refused=refused)
+            else:
+                shifts[index], errors[index] = self.bridge.shift(amounts), self.bridge.error(amounts)
+        return replace(
+            found,
+            energy=found.energy + shifts,
+            member_energies=found.member_energies + shifts[:, None],
+            intervals=None if found.intervals is None else _widened(found.intervals, errors) + shifts[:, None, None],
+            refused=refused,
+        )
+
+
+def _widened(intervals: Floats, errors: Floats) -> Floats:
+    """(n, levels, 2) intervals by (n,) errors, eV/atom."""
+    normal = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS])
+    middle, half = intervals.mean(axis=2), (intervals[:, :, 1] - intervals[:, :, 0]) / 2
+    half = np.hypot(half, errors[:, None] * normal)
+    return np.stack([middle - half, middle + half], axis=2)
 
 
 def amounts_in(crystal: CrystalLike) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ from predictors.confidence import Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
-from predictors.model_files import FORMAT, ModelFiles, write_atomically
+from predictors.model_files import FORMAT, ModelFiles, sealed, write_atomically
 from predictors.shapes import as_values, from_values
 
 CONFIDENCE = "confidence."  # prefix of its tensors
@@ -53,6 +54,7 @@ def save_state(state: TrainingState, path: Path) -> None:
         for name, tensor in named.items()
     }
     about = {**state.about, "format": STATE_FORMAT, "code_version": version("motherlode")}
+    about["sha256"] = _hash_of(tensors, about)
     write_atomically(path, save(tensors, metadata=about))
 
 
@@ -60,17 +62,29 @@ def load_state(path: Path) -> TrainingState:
     """Raise BadCheckpoint if the file is missing, damaged or of another format."""
     from safetensors import SafetensorError, safe_open
 
-    groups: dict[str, dict[str, torch.Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             _check_format(about, path)
-            for key in file.keys():  # noqa: SIM118 -- not a dict: it can't be iterated
-                group, name = key.split("/", 1)
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 -- no dict: it can't be iterated
     except (OSError, SafetensorError) as error:
         raise BadCheckpoint(f"{path} can't be read: {error}") from error
+    if about.get("sha256", found := _hash_of(tensors, about)) != found:
+        raise BadCheckpoint(f"{path} isn't the training state that was written: start the member in a new folder")
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
     return TrainingState(groups, about)
+
+
+def _hash_of(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]) -> str:
+    """Over names and values of the tensors, and all text but the hash itself."""
+    found = hashlib.sha256(json.dumps({**about, "sha256": ""}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        found.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _check_format(about: dict[str, str], path: Path) -> None:
@@ -102,8 +116,7 @@ def save_model(ensemble: Ensemble, folder: Path) -> None:
         "confidence": ensemble.confidence and ensemble.confidence.as_values(),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    text = json.dumps(about, indent=2, sort_keys=True) + "\n"
-    ModelFiles(folder.name, text.encode(), weights).write(folder)
+    ModelFiles(folder.name, sealed(about).encode(), weights).write(folder)
 
 
 def load_model(folder: Path) -> Ensemble:

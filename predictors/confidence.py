@@ -168,7 +168,7 @@ def _known_before(
     distance, features = np.full(len(crystals), np.nan), np.full((len(crystals), len(FEATURES)), np.nan)
     distance[known], nearby = domain.look(found.latent[known])
     reasons = {i: domain.reason(float(distance[i]), np.unique(crystals[i].numbers)) for i in known.tolist()}
-    outside = {index: reason for index, reason in reasons.items() if reason is not None}
+    outside = {index: reason for index, reason in reasons.items() if reason is not None} | found.odd
     features[known] = np.stack(
         [
             np.isin(known, list(outside)).astype(np.float64),

@@ -8,7 +8,7 @@ computed once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from predictors.augmentation import VOLUME_FACTORS
 from predictors.confidence import Asked, Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.errors import BadCrystal, BadTrainingSet, UnknownElement
-from predictors.graph import CrystalLike
+from predictors.graph import CrystalLike, Graph, check_numbers, oddity
 from predictors.model_files import ModelRecord
 from predictors.predictor import Floats, Predictions
 
@@ -95,13 +95,18 @@ class Ensemble:
             rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
             found, first_latent = ask(asked, self.config.collate([each for _, _, each in batch]))
             energies[rows, columns], latent[rows, columns] = found.numpy(), first_latent.numpy()
-        return Predictions.of(energies, factors, latent, refused)
+        for index in [index for index in encoded if not np.isfinite(energies[index]).all()]:
+            energies[index], refused[index] = np.nan, "the model finds no finite energy for it"
+        graphs = {index: each for index, each in encoded.items() if isinstance(each, Graph) and index not in refused}
+        odd = {index: why for index, each in graphs.items() if (why := oddity(each))}
+        return replace(Predictions.of(energies, factors, latent, refused), odd=odd)
 
     def _encoded(self, crystals: Sequence[CrystalLike], smallest: float) -> tuple[dict[int, Any], dict[int, str]]:
         """Inputs that still reach the cutoff after lengths shrink to `smallest` of themselves."""
         encoded, refused = {}, {}
         for index, crystal in enumerate(crystals):
             try:
+                check_numbers(crystal)
                 if unknown := self.unknown_elements(crystal):
                     raise UnknownElement(unknown)
                 encoded[index] = self.config.encode(crystal, smallest)

@@ -17,7 +17,9 @@ from predictors.errors import BadCrystal
 
 HEAVIEST = 118
 SMALLEST_VOLUME_PER_ATOM = 1.0  # cubic angstrom; hydrogen at a terapascal is denser, nothing that we predict is
-SHORTEST_VECTOR = 0.5  # angstrom
+SHORTEST_VECTOR, LONGEST_VECTOR = 0.5, 3000.0  # angstrom
+LARGEST_BOX = 1e8  # cubic angstrom; the neighbour list takes memory for every part of the box around the cell
+SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
 SAME = 1e-6  # angstrom; an atom this near is the atom itself
 MOST_EDGES = 1 << 62
 PERIODIC: NDArray[np.int64] = np.ones(3, dtype=np.int64)
@@ -60,22 +62,53 @@ class Graph:
         return float(self.counts @ self.atoms[self.dst] / self.atoms.sum())
 
 
-def check_crystal(crystal: CrystalLike) -> None:
-    """Raise BadCrystal if no graph can be built: no atoms, NaN, no volume, or no such element."""
-    count = len(crystal.numbers)
-    if count == 0:
+def oddity(graph: Graph) -> str | None:
+    """Why a crystal is hardly matter, so that no model can know it: atoms alone, or pressed together."""
+    if alone := round(float(graph.atoms.sum() - graph.atoms[np.unique(graph.dst)].sum())):
+        return f"{alone} of {round(float(graph.atoms.sum()))} atoms have no neighbour that the model sees"
+    closest = float(graph.distances.min())
+    return f"two atoms lie within {closest:.2f} angstrom of each other" if closest < SHORTEST_DISTANCE else None
+
+
+def check_numbers(crystal: CrystalLike) -> None:
+    """Raise BadCrystal unless there are atoms, all of them of elements that exist."""
+    numbers = _array(crystal, "numbers")
+    if numbers.size == 0:
         raise BadCrystal("a crystal without atoms")
-    if crystal.frac_coords.shape != (count, 3) or crystal.lattice.shape != (3, 3):
-        raise BadCrystal(f"{count} atoms with coordinates {crystal.frac_coords.shape}, lattice {crystal.lattice.shape}")
-    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
-        raise BadCrystal("the lattice or the coordinates hold NaN or infinity")
-    if crystal.numbers.min() < 1 or crystal.numbers.max() > HEAVIEST:
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise BadCrystal(f"atomic numbers must be whole numbers in a row, not {numbers.dtype} {numbers.shape}")
+    if numbers.min() < 1 or numbers.max() > HEAVIEST:
         raise BadCrystal(f"atomic numbers must lie between 1 and {HEAVIEST}")
-    volume = abs(np.linalg.det(crystal.lattice)) / count
+
+
+def check_crystal(crystal: CrystalLike) -> None:
+    """Raise BadCrystal if no graph can be built: no atoms, NaN, no volume or far too much, or no such element."""
+    check_numbers(crystal)
+    count, lattice, coords = len(crystal.numbers), _array(crystal, "lattice"), _array(crystal, "frac_coords")
+    if coords.shape != (count, 3) or lattice.shape != (3, 3):
+        raise BadCrystal(f"{count} atoms with coordinates {coords.shape}, lattice {lattice.shape}")
+    if lattice.dtype.kind not in "fiu" or coords.dtype.kind not in "fiu":
+        raise BadCrystal(f"lattice and coordinates must be real numbers, not {lattice.dtype} and {coords.dtype}")
+    if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
+        raise BadCrystal("the lattice or the coordinates hold NaN or infinity")
+    if np.abs(lattice).max() > LONGEST_VECTOR or np.abs(lattice).sum(axis=0).prod() > LARGEST_BOX:
+        raise BadCrystal(
+            f"the cell is too large: vectors of {LONGEST_VECTOR:g} angstrom in a box of {LARGEST_BOX:g} cubic angstrom "
+            "are the most"
+        )
+    volume = abs(np.linalg.det(lattice)) / count
     if volume < SMALLEST_VOLUME_PER_ATOM:
         raise BadCrystal(f"{volume:.3g} cubic angstrom per atom: the cell is too small for its atoms")
-    if np.linalg.norm(crystal.lattice, axis=1).min() < SHORTEST_VECTOR:
+    if np.linalg.norm(lattice, axis=1).min() < SHORTEST_VECTOR:
         raise BadCrystal(f"a lattice vector is shorter than {SHORTEST_VECTOR} angstrom")
+
+
+def _array(crystal: CrystalLike, name: str) -> NDArray[Any]:
+    """What whoever asks from Python brings may be anything."""
+    found = getattr(crystal, name, None)
+    if not isinstance(found, np.ndarray):
+        raise BadCrystal(f"{type(crystal).__name__} is no crystal here: its `{name}` must be an array")
+    return found
 
 
 def build_graph(
@@ -91,7 +124,10 @@ def build_graph(
     check_crystal(crystal)
     numbers = np.asarray(crystal.numbers, dtype=np.int64)
     limit = MOST_EDGES if max_neighbors is None else max_neighbors
-    src, dst, distances = _neighbors(*_points_in_spheres(crystal, cutoff), limit)
+    points = _points_in_spheres(crystal, cutoff)
+    if np.count_nonzero(points[2] <= SAME) > len(numbers):  # each finds itself
+        raise BadCrystal("two atoms in one place")
+    src, dst, distances = _neighbors(*points, limit)
     if tolerance is None:
         ones = np.ones(len(numbers), dtype=np.float32), np.ones(len(dst), dtype=np.float32)
         return Graph(numbers, ones[0], src, dst, distances, ones[1])

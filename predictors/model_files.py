@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,8 @@ from predictors.errors import BadCheckpoint
 FORMAT = 2
 WEIGHTS = "model.safetensors"
 ABOUT = "model.json"
+OF_FORMULAS = frozenset({"composition"})
+"""The kinds of predictors.shapes that need no structure."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,21 @@ class ModelFiles:
         return hashlib.sha256(self.about + self.weights).hexdigest()
 
     def checked(self) -> dict[str, Any]:
-        """What ABOUT says. Raise BadCheckpoint if it is damaged, of another format, or about other weights."""
+        """What ABOUT says. Raise BadCheckpoint if it is damaged, of another format, or about other weights.
+
+        Models that were written before ABOUT held a hash of itself are taken at their word.
+        """
         try:
             about: dict[str, Any] = dict(json.loads(self.about))
             version, weights = about["format"], about["weights_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadCheckpoint(f"model {self.name} can't be read: {error}") from error
         if version != FORMAT:
             raise BadCheckpoint(
                 f"model {self.name} is of format {version}, this code reads {FORMAT}: update motherlode"
             )
+        if "sha256" in about and about["sha256"] != hash_of(about):
+            raise BadCheckpoint(f"model {self.name}: {ABOUT} isn't what was written: fetch the model again")
         if weights != hashlib.sha256(self.weights).hexdigest():
             raise BadCheckpoint(
                 f"model {self.name}: {WEIGHTS} isn't the file that {ABOUT} describes: fetch the model again"
@@ -97,9 +105,24 @@ class ModelFiles:
         except (ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(f"model {self.name} can't be read: {ABOUT} lacks {error}") from error
 
+    def needs_structure(self) -> bool:
+        """Whether it predicts crystals; otherwise formulas. Raise BadCheckpoint as `checked` does."""
+        return self.checked().get("config", {}).get("kind") not in OF_FORMULAS
+
     def members(self) -> int:
         """How many members it has. Raise BadCheckpoint as `checked` does."""
         return int(self.checked().get("members", 0))
+
+
+def sealed(about: Mapping[str, Any]) -> str:
+    """As JSON, the same for the same values, with a hash of itself as `sha256`."""
+    return json.dumps({**about, "sha256": hash_of(about)}, indent=2, sort_keys=True) + "\n"
+
+
+def hash_of(about: Mapping[str, Any]) -> str:
+    """SHA-256 over plain values but `sha256`, however their JSON is laid out."""
+    told = {name: value for name, value in about.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

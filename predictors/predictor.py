@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ class Predictions:
     volume_factor: (n,) the scaling at which the energy is lowest; 1 without a volume scan
     latent: (n, w) what the first member read the energy from; w = 0 where a predictor has none
     refused: index -> why no energy could be predicted
+    odd: index -> why a crystal is hardly matter, whatever a model says of it
     Of a model with a confidence (else None), NaN where a crystal was refused:
     intervals: (n, 3, 2) lower and upper ends of the central 50, 80 and 90 % intervals; None too for a way of asking
         that has no calibration (see predictors.confidence)
@@ -37,6 +38,7 @@ class Predictions:
     volume_factor: Floats
     latent: Floats
     refused: dict[int, str]
+    odd: dict[int, str] = field(default_factory=dict)
     intervals: Floats | None = None
     distance: Floats | None = None
     outside: dict[int, str] | None = None
@@ -45,7 +47,7 @@ class Predictions:
         """What the first member alone would have said of the same crystals at the same volumes."""
         first = self.member_energies[:, :1]
         said = (first[:, 0], first[:, 0] * 0, first)
-        return type(self)(*said, self.volume_factor, self.latent, self.refused)
+        return type(self)(*said, self.volume_factor, self.latent, self.refused, self.odd)
 
     @classmethod
     def of(cls, energies: Floats, factors: Floats, latent: Floats, refused: dict[int, str] | None = None) -> Self:
@@ -62,7 +64,7 @@ class Predictions:
         """Predictions of several lists of crystals, one after the other; at least one part."""
         before = [int(start) for start in np.cumsum([0, *(len(part.energy) for part in parts)])[:-1]]
         joined: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
+        for name in (one.name for one in fields(cls)):
             values = [getattr(part, name) for part in parts]
             if any(value is None for value in values):
                 joined[name] = None

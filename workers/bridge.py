@@ -1,7 +1,8 @@
-"""Bridges between levels, and the registry: what both levels hold, and what was fitted to it."""
+"""Bridges between levels, and the registry: what both levels hold, what was fitted to it, what goes over it."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.errors import NotFound
+from registry.errors import LevelMismatch, NotFound
 from registry.hull.level_rows import level_id
 from registry.models import Level, LevelBridge
 
 if TYPE_CHECKING:
     from predictors.bridge import Bridge
+    from predictors.graph import CrystalLike
+    from predictors.model_files import ModelFiles
+    from predictors.predictor import Predictor
 
 COEFFICIENTS = ("elements", "anions", "crystals", "ridge")
 BOTH = """
@@ -57,7 +61,7 @@ def stored_bridge(session: Session, from_level: str, to_level: str) -> Bridge:
     ends = {"from_level_id": level_id(session, from_level), "to_level_id": level_id(session, to_level)}
     row = session.scalars(sa.select(LevelBridge).filter_by(**ends).order_by(LevelBridge.id.desc()).limit(1)).first()
     if row is None:
-        raise NotFound(f"no bridge from '{from_level}' to '{to_level}': fit one with `lode level bridge fit`")
+        raise NotFound(f"no bridge from '{from_level}' to '{to_level}': fit one with `{_fit(from_level, to_level)}`")
     told = {name: getattr(row, name) for name in ("residuals", "rows", "data_hash", "code_version")}
     try:
         bridge = Bridge(from_level, to_level, **{str(name): value for name, value in row.coefficients.items()}, **told)  # type: ignore[arg-type]
@@ -68,8 +72,48 @@ def stored_bridge(session: Session, from_level: str, to_level: str) -> Bridge:
     return bridge
 
 
+def bridge_to(session: Session, model: ModelFiles, level: str) -> Bridge:
+    """What leads from a model's level to another. Raises LevelMismatch naming the command that fits one, NotFound for a
+    level that isn't in the registry, BadCheckpoint."""
+    level_id(session, level)
+    of = model.record().level
+    try:
+        return stored_bridge(session, of, level)
+    except NotFound as missing:
+        raise LevelMismatch(
+            f"model '{model.name}' predicts at level '{of}', and no bridge leads from there to '{level}': "
+            f"fit one with `{_fit(of, level)}`"
+        ) from missing
+
+
+def _fit(from_level: str, to_level: str) -> str:
+    """The command that fits a bridge."""
+    return f"lode level bridge fit --from {shlex.quote(from_level)} --to {shlex.quote(to_level)}"
+
+
+def over(predictor: Predictor, bridge: Bridge | None) -> Predictor:
+    """The predictor, at the level that the bridge leads to."""
+    from predictors.bridge import Bridged
+
+    return predictor if bridge is None else Bridged(predictor, bridge)
+
+
+def say_bridge(row: dict[str, Any], crystal: CrystalLike, bridge: Bridge | None) -> None:
+    """Which one an energy went over and what that is off by; a flag where the crystal lies outside of its fit."""
+    from predictors.bridge import amounts_in
+
+    if bridge is None:
+        return
+    amounts = amounts_in(crystal)
+    row["bridge"] = bridge.told(amounts)
+    if bridge.outside(amounts):
+        row["flags"].append(bridge.flag(amounts))
+
+
 def bridges(session: Session) -> list[dict[str, Any]]:
     """Every bridge, the last of each pair of levels first; residuals in eV/atom."""
+    from predictors.bridge import DIGITS
+
     before, after = sa.orm.aliased(Level), sa.orm.aliased(Level)
     columns = (LevelBridge.rows, LevelBridge.residuals, LevelBridge.code_version, LevelBridge.created_at)
     found = (
@@ -78,4 +122,4 @@ def bridges(session: Session) -> list[dict[str, Any]]:
         .join(after, after.id == LevelBridge.to_level_id)
         .order_by(before.name, after.name, LevelBridge.id.desc())
     )
-    return [dict(row) for row in session.execute(found).mappings()]
+    return [{**row, "name": row["sha256"][:DIGITS]} for row in session.execute(found).mappings()]

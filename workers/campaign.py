@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from predictors.potentials.named import POTENTIALS
 from registry import queue
 from registry.errors import LodeError, NotFound, SettingsError
-from registry.models import Campaign, Level, Round, Structure
+from registry.models import Campaign, Level, Model, Round, Structure
 from registry.query.materials import ask
 from registry.query.sql import matching
 from registry.states import Kind
@@ -104,12 +104,13 @@ def run_round(
 ) -> Outcome:
     """Run one round to its end. `alive` raises when the daemons are gone, so that waiting for them ends.
 
-    Raises NotFound when no model is promoted for the level, LevelMismatch when it or the second is of another one.
+    Raises NotFound when no model is promoted for the level, LevelMismatch when the second is of another one,
+    SettingsError when the second is the promoted one.
     """
     with Session(engine) as session, session.begin():
-        promoted_model(session, level_id)
+        first = promoted_model(session, level_id)
         if settings.second is not None:
-            _ensure_second(session, level_id, settings.second)
+            _ensure_second(session, first, settings.second)
     _check(engine, level_id, settings)
     round_id = _open_round(engine, level_id, settings)
     references = _select(
@@ -128,11 +129,18 @@ def run_round(
     return Outcome(round_id, references, generated.new, refined, selected, rechecked)
 
 
-def _ensure_second(session: Session, level_id: int, name: str) -> None:
-    """Raises NotFound, LevelMismatch, PotentialMissing before anything is made."""
+def _ensure_second(session: Session, first: Model, name: str) -> None:
+    """Raises NotFound, LevelMismatch, PotentialMissing, and SettingsError for the first by whatever name, before
+    anything is made."""
     if name in POTENTIALS:
         register_potential(session, name)
-    check_level(session, named_model(session, name), level_id)
+    second = named_model(session, name)
+    check_level(session, second, first.level_id)
+    if second.checkpoint_sha256 == first.checkpoint_sha256:
+        raise SettingsError(
+            f"second model '{name}' is the promoted one, '{first.name}', that has looked at the candidates already: "
+            "name another one, or leave out --second"
+        )
 
 
 def propose(engine: Engine, level_id: int, settings: CampaignSettings, report: Report) -> Generated:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from predictors.bridge import Bridge
     from predictors.error_groups import Groups
     from predictors.model_files import ModelFiles
-    from predictors.predictor import Predictor
     from predictors.training_set import TrainingSet
 
 
@@ -29,12 +28,11 @@ def evaluate(
     files: ModelFiles, data: TrainingSet, bridge: Bridge | None, progress: Callable[[int, int], None]
 ) -> Judgement:
     """Raises LevelMismatch where the table says that it is of another level, BadCheckpoint, BadTrainingSet."""
-    from predictors.bridge import Bridged
     from predictors.error_groups import grouped_errors
+    from workers.bridge import over
     from workers.potentials import predictor_of
 
-    model = predictor_of(files)
-    predictor: Predictor = Bridged(model, bridge) if bridge is not None else model
+    predictor = over(predictor_of(files), bridge)
     level = predictor.record.level
     if other := sorted({part.level for part in data.parts if part.level not in (None, level)}, key=str):
         raise LevelMismatch(f"the table is of level '{other[0]}', the model's energies of '{level}': name a --bridge")

@@ -7,14 +7,13 @@ of which version, and the other is empty. So it can be registered, promoted and 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
 from predictors.errors import BadCheckpoint, NoFormationEnergy
 from predictors.graph import CrystalLike
-from predictors.model_files import FORMAT, ModelFiles, ModelRecord
+from predictors.model_files import FORMAT, ModelFiles, ModelRecord, sealed
 from predictors.potentials.base import FormationEnergy, PotentialPredictor
 from predictors.potentials.named import POTENTIALS, load_potential
 from predictors.predictor import Predictor
@@ -40,7 +39,7 @@ def potential_files(name: str) -> ModelFiles:
         **asdict(record),
         "weights_sha256": hashlib.sha256(b"").hexdigest(),
     }
-    return ModelFiles(name, (json.dumps(about, indent=2, sort_keys=True) + "\n").encode(), b"")
+    return ModelFiles(name, sealed(about).encode(), b"")
 
 
 def register_potential(session: Session, name: str) -> int:

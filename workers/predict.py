@@ -18,18 +18,20 @@ from sqlalchemy.orm import Session
 from predictors.model_files import ModelFiles
 from registry.crystal import Crystal
 from registry.database import long_transaction
-from registry.errors import BadRecord, LevelMismatch, MissingReference
+from registry.errors import BadRecord, LevelMismatch, MissingReference, SettingsError
 from registry.hull.entries import LevelEntries, level_entries
 from registry.hull.geometry import Entry, Hull, HullPoint
 from registry.hull.level_rows import level_id
 from registry.identity.composition import SYMBOLS, Composition
 from registry.identity.duplicates import Identity
 from registry.nearest import Neighbourhood, neighbourhoods
+from workers.bridge import over, say_bridge
 from workers.candidates.filters import flags, neighbour_pairs
 from workers.potentials import predictor_of
 from workers.score import interval_90
 
 if TYPE_CHECKING:
+    from predictors.bridge import Bridge
     from predictors.predictor import Predictions, Progress
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
@@ -40,6 +42,7 @@ UNKNOWN: dict[str, Any] = {
     "spread": None,
     "interval_90": None,
     "out_of_domain": None,
+    "bridge": None,
     "e_above_hull": None,
     "decomposition_energy": None,
     "decomposition": None,
@@ -113,30 +116,38 @@ def predict_crystals(
     known: Known | None,
     unrelaxed: bool = False,
     progress: Progress | None = None,
+    bridge: Bridge | None = None,
 ) -> list[Row]:
     """One dict per item, in order; energies in eV/atom, None where they can't be had (`flags` says why).
 
     items: crystals, and in the place of those that can't be read why not
-    known: what a registry knows of the crystals at the model's level, or None to say nothing of it
+    known: what a registry knows of the crystals at the level of the energies, or None to say nothing of it
     progress: told how many more crystals are predicted
-    Raises LevelMismatch when the entries are of another level.
+    bridge: from the model's level to the one that the energies are to be of
+    Raises LevelMismatch when the entries are of another level, SettingsError for a model of formulas.
     """
     if not items:
         return []
-    level = model.record().level
+    if not model.needs_structure():
+        raise SettingsError(
+            f"model '{model.name}' predicts formulas, not crystals: ask it by --formula, or name another one"
+        )
+    level = bridge.to_level if bridge is not None else model.record().level
     if known is not None and known.level.level != level:
         raise LevelMismatch(
             f"model '{model.name}' predicts at level '{level}', the hull is of level '{known.level.level}'"
         )
     crystals = [item for item in items if isinstance(item, Crystal)]
-    found = predictor_of(model).predict(crystals, volume_scan=unrelaxed, progress=progress)
-    predicted = iter(_predicted(crystals, found, known))
+    found = over(predictor_of(model), bridge).predict(crystals, volume_scan=unrelaxed, progress=progress)
+    predicted = iter(_predicted(crystals, found, known, bridge))
     rows = [UNKNOWN | {"flags": [item.reason]} if isinstance(item, BadRecord) else next(predicted) for item in items]
     said = {"model": model.name, "level": level}
     return [{"index": index, **row, **said} for index, row in enumerate(rows)]
 
 
-def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | None) -> list[Row]:
+def _predicted(
+    crystals: Sequence[Crystal], found: Predictions, known: Known | None, bridge: Bridge | None
+) -> list[Row]:
     hull = OpenHull(known.level) if known is not None else None
     rows = []
     for index, crystal in enumerate(crystals):
@@ -146,7 +157,8 @@ def _predicted(crystals: Sequence[Crystal], found: Predictions, known: Known | N
         row["nearest"] = near.nearest
         if index in found.refused:
             row["flags"].append(found.refused[index])
-        elif hull is not None:
+        else:
+            say_bridge(row, crystal, bridge)
             _place(row, crystal, energy, hull, near)
         rows.append(row)
     return rows
@@ -174,12 +186,14 @@ def _said(found: Predictions, index: int) -> Row:
 def _doubts(found: Predictions, index: int) -> list[str]:
     """Why an energy shouldn't be trusted."""
     doubts = ["wide spread: the members disagree"] if found.spread[index] > WIDE_SPREAD else []
-    outside = (found.outside or {}).get(index)
+    outside = (found.odd | (found.outside or {})).get(index)
     return [*doubts, outside] if outside else doubts
 
 
-def _place(row: Row, crystal: Crystal, energy: float, hull: OpenHull, near: Neighbourhood) -> None:
+def _place(row: Row, crystal: Crystal, energy: float, hull: OpenHull | None, near: Neighbourhood) -> None:
     """Against the hull of all other crystals; of the only entry of an element against that entry itself."""
+    if hull is None:
+        return
     try:
         point = hull.at(crystal, near.entries)
     except MissingReference as missing:

@@ -10,17 +10,25 @@ from predictors.errors import BadTrainingSet
 from predictors.model_files import ModelFiles
 from registry.errors import NotFound, SettingsError
 from registry.identity.composition import Composition
+from workers.bridge import over, say_bridge
 from workers.predict import WIDE_SPREAD
 from workers.train import SHIPPED
 
 if TYPE_CHECKING:
+    from predictors.bridge import Bridge
     from predictors.composition_set import PlainComposition
-    from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictor
 
 LEVEL = "mp2018"
 """The one that is asked where nobody names another."""
 
-UNKNOWN: dict[str, Any] = {"formula": None, "formation_energy_per_atom": None, "spread": None, "flags": []}
+UNKNOWN: dict[str, Any] = {
+    "formula": None,
+    "formation_energy_per_atom": None,
+    "spread": None,
+    "bridge": None,
+    "flags": [],
+}
 Row = dict[str, Any]
 
 
@@ -35,23 +43,24 @@ def shipped_composition_model(level: str = LEVEL) -> Path:
     return folders[level]
 
 
-def predict_formulas(formulas: Sequence[str], model: ModelFiles) -> list[Row]:
+def predict_formulas(formulas: Sequence[str], model: ModelFiles, bridge: Bridge | None = None) -> list[Row]:
     """One dict per formula, in order: `asked`, reduced `formula`, `formation_energy_per_atom` and `spread` (eV/atom),
-    `flags`, `model`, `level`; None where they can't be had (`flags` says why).
+    `bridge`, `flags`, `model`, `level`; None where they can't be had (`flags` says why).
 
-    The energy is that of the lowest crystal of the composition. Raises SettingsError for a model of structures.
+    The energy is that of the lowest crystal of the composition. bridge: from the model's level to the one that it is to
+    be of. Raises SettingsError for a model of structures.
     """
     from predictors.checkpoint import model_from
     from predictors.cpu import tune_cpu
 
-    if model.checked()["config"]["kind"] != "composition":
+    if model.needs_structure():
         raise SettingsError(f"model '{model.name}' predicts crystals, not formulas: give it files, or name another one")
     tune_cpu(1)
-    ensemble = model_from(model)
+    predictor = over(model_from(model), bridge)
     read = [_read(formula) for formula in formulas]
-    predicted = iter(_predicted([one for one in read if not isinstance(one, str)], ensemble))
+    predicted = iter(_predicted([one for one in read if not isinstance(one, str)], predictor, bridge))
     rows = [UNKNOWN | {"flags": [one]} if isinstance(one, str) else next(predicted) for one in read]
-    said = {"model": model.name, "level": ensemble.record.level}
+    said = {"model": model.name, "level": predictor.record.level}
     return [{"asked": asked, **row, **said} for asked, row in zip(formulas, rows, strict=True)]
 
 
@@ -65,12 +74,15 @@ def _read(formula: str) -> PlainComposition | str:
         return str(error)
 
 
-def _predicted(compositions: Sequence[PlainComposition], ensemble: Ensemble) -> list[Row]:
-    found = ensemble.predict(compositions)
-    return [
-        _row(composition, float(found.energy[index]), float(found.spread[index]), found.refused.get(index))
-        for index, composition in enumerate(compositions)
-    ]
+def _predicted(compositions: Sequence[PlainComposition], predictor: Predictor, bridge: Bridge | None) -> list[Row]:
+    found = predictor.predict(compositions)
+    rows = []
+    for index, composition in enumerate(compositions):
+        row = _row(composition, float(found.energy[index]), float(found.spread[index]), found.refused.get(index))
+        if index not in found.refused:
+            say_bridge(row, composition, bridge)
+        rows.append(row)
+    return rows
 
 
 def _row(composition: PlainComposition, energy: float, spread: float, refused: str | None) -> Row:

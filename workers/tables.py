@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from registry.crystal import Crystal
 from registry.errors import BadRecord, SettingsError
 from registry.identity.composition import Composition
-from registry.importers.parquet import read_row
+from registry.importers.parquet import read_row, require_columns
 from registry.importers.record import ImportedRecord
 
 BATCH = 512
@@ -33,41 +34,57 @@ class Tabulated:
 def tabulated(path: Path, target: str) -> Tabulated:
     """The crystals of a parquet table with its column `target` (formation energies, eV/atom, at one level).
 
-    Left out: rows without target, rows marked `suspect`, rows that are no crystal. The split goes by the table's own
-    column `formula`, where there is one. Raise SettingsError for no parquet table or no such column.
+    Left out: rows without target, rows marked `suspect`, rows that are no crystal or, to the last digit, one that an
+    earlier row holds. The split goes by the table's own column `formula`, where there is one.
+    Raise SettingsError for no parquet table, no such column or nothing to learn from, BadRecord for no crystals.
     """
     left_out: Counter[str] = Counter()
-    rows = []
+    rows, seen = [], set()
     for row, item in _rows(path, target):
-        if reason := _unfit(row, item, target):
-            left_out[reason] += 1
-        elif isinstance(item, ImportedRecord):
+        if isinstance(item, BadRecord) or (reason := _unfit(row, target)):
+            left_out["no crystal" if isinstance(item, BadRecord) else reason] += 1
+        elif (digits := _digits(item.crystal)) in seen:
+            left_out["the same crystal as in an earlier row"] += 1
+        else:
+            seen.add(digits)
             formula = str(row.get("formula") or Composition.of(item.crystal.amounts).alphabetical_formula)
-            rows.append(_row(item.record, formula, item.crystal, row[target]))
+            rows.append(_row(item.record, formula, item.crystal, float(row[target])))
+    if not rows:
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "it has no rows"
+        raise SettingsError(f"{path.name} holds nothing to learn from: {why}")
     return Tabulated(pd.DataFrame(rows), left_out)
 
 
 def _rows(path: Path, target: str) -> Iterator[tuple[dict[str, Any], ImportedRecord | BadRecord]]:
     try:
-        table = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SettingsError(f"{path} isn't a parquet table: {error}") from error
-    with table:
-        if target not in table.schema_arrow.names:
-            numeric = [field.name for field in table.schema_arrow if pa.types.is_floating(field.type)]
-            raise SettingsError(f"{path.name} has no column '{target}'; numbers are in: {', '.join(numeric)}")
-        rows = (row for batch in table.iter_batches(batch_size=BATCH) for row in batch.to_pylist())
-        for index, row in enumerate(rows):
-            yield row, read_row(row, f"{path.name}:{index}", path.name)
+        with pq.ParquetFile(path) as table:
+            _check_columns(table.schema_arrow, path.name, target)
+            rows = (row for batch in table.iter_batches(batch_size=BATCH) for row in batch.to_pylist())
+            for index, row in enumerate(rows):
+                yield row, read_row(row, f"{path.name}:{index}", path.name)
+    except (pa.ArrowException, OSError) as error:
+        raise SettingsError(f"{path} isn't a parquet table: {' '.join(str(error).split())[:200]}") from error
 
 
-def _unfit(row: Mapping[str, Any], item: ImportedRecord | BadRecord, target: str) -> str | None:
-    if isinstance(item, BadRecord):
-        return "no crystal"
+def _check_columns(schema: pa.Schema, name: str, target: str) -> None:
+    if target not in schema.names:
+        numeric = [field.name for field in schema if pa.types.is_floating(field.type)]
+        raise SettingsError(f"{name} has no column '{target}'; numbers are in: {', '.join(numeric)}")
+    require_columns(schema.names, name)
+
+
+def _unfit(row: Mapping[str, Any], target: str) -> str:
+    """Why a crystal can't be learnt from; empty where it can."""
     if row.get("suspect"):
         return "marked suspect"
     value = row[target]
-    return None if isinstance(value, float) and isfinite(value) else f"no {target}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "" if number and isfinite(value) else f"no {target}"
+
+
+def _digits(crystal: Crystal) -> bytes:
+    parts = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).digest()
 
 
 def _row(record: str, formula: str, crystal: Crystal, target: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from api.cli.output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
     from predictors.bridge import Bridge
+    from predictors.model_files import ModelFiles
 
 PARTS = ["part", "n", "mean", "std", "mae"]
 
@@ -93,7 +94,40 @@ def list_(as_json: bool) -> None:
         print_json(rows)
         return
     shown = [{**row, **row["residuals"]["held_out"]} for row in rows]
-    print_table(shown, ["from", "to", "rows", "mean", "std", "mae", "created_at"], "held out, eV/atom")
+    print_table(shown, ["name", "from", "to", "rows", "mean", "std", "mae", "created_at"], "held out, eV/atom")
+
+
+def bridge_of(model: ModelFiles, level: str | None, no_registry: bool) -> Bridge | None:
+    """What leads from a model's level to the one that was asked for; None where there is nothing to bridge.
+
+    Raises LevelMismatch where no bridge does, NotFound, BadCheckpoint.
+    """
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from registry.errors import LevelMismatch
+    from workers.bridge import bridge_to
+
+    if level is None or level == (of := model.record().level):
+        return None
+    if no_registry:
+        raise LevelMismatch(
+            f"model '{model.name}' predicts at level '{of}', not at '{level}': bridges between levels are kept in the "
+            "registry, leave out --no-registry"
+        )
+    with Session(open_registry()) as session:
+        return bridge_to(session, model, level)
+
+
+def by_bridge(rows: Sequence[Mapping[str, Any]]) -> str:
+    """ " by bridge NAME from LEVEL" of predictions that went over one."""
+    over = next((row["bridge"] for row in rows if row["bridge"]), None)
+    return f" by bridge {over['name']} from {over['from']}" if over else ""
+
+
+def shown_bridge(told: Mapping[str, Any] | None) -> str:
+    """What was added, and what the bridge is off by on compounds of that anion: "-0.325 ± 0.041 (O)"."""
+    return f"{told['shift']:+.3f} ± {told['error']:.3f} ({told['anion']})" if told else "–"
 
 
 def _of_registry(from_level: str, to_level: str) -> tuple[list[str], list[float], list[float]]:

@@ -14,13 +14,17 @@ import click
 def table(file: Path, target: str, out: Path) -> None:
     """Make a training table of the crystals in FILE (parquet), a column of which is the target.
 
-    Rows without target and rows marked `suspect` are left out. The split goes by the column `formula` as it stands.
+    Rows without target, rows marked `suspect` and repeated crystals are left out. The split goes by `formula` as it
+    stands.
     """
+    from registry.exporters.files import destination
     from workers.tables import tabulated
 
+    if out.resolve() == file.resolve():
+        raise click.UsageError("--out would replace FILE: name another one")
     found = tabulated(file, target)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    found.rows.to_parquet(out)
+    with destination(out, "parquet") as sink:
+        found.rows.to_parquet(sink)
     for reason, count in sorted(found.left_out.items()):
         click.echo(f"left out: {count} ({reason})", err=True)
     click.echo(f"{len(found.rows)} crystals in {out}")

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.cli.bridge import bridge_of, by_bridge, shown_bridge
 from api.cli.database import DEFAULT_LEVEL
 from api.cli.output import as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from predictors.bridge import Bridge
     from predictors.model_files import ModelFiles
     from registry.crystal import Crystal
     from registry.errors import BadRecord
@@ -34,7 +36,11 @@ LONG = 100  # crystals; fewer are done before a bar has been read
     help="A model of the registry, a model's folder, or a pretrained potential: 7net-0, chgnet.  "
     "[default: the promoted one]",
 )
-@click.option("--level", help=f"Level of the model and the hull.  [default: the named model's, else {DEFAULT_LEVEL}]")
+@click.option(
+    "--level",
+    help="Level of the energies and the hull; where the named model is of another, the registry's bridge leads there.  "
+    f"[default: the named model's, else {DEFAULT_LEVEL}]",
+)
 @click.option(
     "--no-registry",
     is_flag=True,
@@ -63,14 +69,14 @@ def predict(
     if bool(files) == bool(formulas):
         raise click.UsageError("give FILES of crystals, or formulas by --formula")
     if formulas:
-        predict_and_print(formulas, name, level, as_json)
+        predict_and_print(formulas, name, level, as_json, no_registry)
         return
     items = _read(files)
     _complain([str(item) for item in items if isinstance(item, BadRecord)])
     inputs = [item if isinstance(item, BadRecord) else item.crystal for item in items]
     crystals = [item for item in inputs if not isinstance(item, BadRecord)]
-    model, known = _model_and_known(name, level, no_registry, crystals)
-    rows = _predicted(inputs, model, known, unrelaxed)
+    model, bridge, known = _model_and_known(name, level, no_registry, crystals)
+    rows = _predicted(inputs, model, bridge, known, unrelaxed)
     rows = [{"record": item.record, **row} for item, row in zip(items, rows, strict=True)]
     failed = [row for row in rows if row["formation_energy_per_atom"] is None]
     _complain([f"{row['record']}: {row['flags'][-1]}" for row in failed if row["formula"] is not None])
@@ -86,7 +92,11 @@ def _read(files: Sequence[Path]) -> list[Item]:
 
 
 def _predicted(
-    inputs: Sequence[Crystal | BadRecord], model: ModelFiles, known: Known | None, unrelaxed: bool
+    inputs: Sequence[Crystal | BadRecord],
+    model: ModelFiles,
+    bridge: Bridge | None,
+    known: Known | None,
+    unrelaxed: bool,
 ) -> list[dict[str, Any]]:
     from workers.predict import predict_crystals
 
@@ -98,7 +108,7 @@ def _predicted(
             done += crystals
             advance(f"predicting with {model.name}", done, len(inputs))
 
-        return predict_crystals(inputs, model, known, unrelaxed, count)
+        return predict_crystals(inputs, model, known, unrelaxed, count, bridge)
 
 
 def _complain(lines: Sequence[str]) -> None:
@@ -108,20 +118,22 @@ def _complain(lines: Sequence[str]) -> None:
 
 def _model_and_known(
     name: str | None, level: str | None, no_registry: bool, crystals: Sequence[Crystal]
-) -> tuple[ModelFiles, Known | None]:
-    """The model that was named, else the promoted one; without a registry the shipped one.
+) -> tuple[ModelFiles, Bridge | None, Known | None]:
+    """The model that was named, else the promoted one; without a registry the shipped one. What leads to the level.
 
-    Raises NotFound for a name of nothing, LevelMismatch for a model of another level than the one asked for.
+    Raises NotFound for a name of nothing, LevelMismatch where no bridge leads from the model to the level asked for.
     """
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
 
     if no_registry:
-        return _model(name, level, None), None
+        model = _model(name, level, None)
+        return model, bridge_of(model, level, no_registry), None
     with Session(open_registry()) as session:
         model = _model(name, level, session)
-        return model, _known(session, crystals, model.record().level)
+        bridge = bridge_of(model, level, no_registry)
+        return model, bridge, _known(session, crystals, level or model.record().level)
 
 
 def _known(session: Session, crystals: Sequence[Crystal], level: str) -> Known | None:
@@ -140,13 +152,7 @@ def _known(session: Session, crystals: Sequence[Crystal], level: str) -> Known |
 
 
 def _model(name: str | None, level: str | None, session: Session | None) -> ModelFiles:
-    from registry.errors import LevelMismatch
-
-    found = _default(level, session) if name is None else _named(name, session)
-    of = found.record().level
-    if level is not None and of != level:
-        raise LevelMismatch(f"model '{found.name}' predicts at level '{of}', not at '{level}'")
-    return found
+    return _default(level, session) if name is None else _named(name, session)
 
 
 def _default(level: str | None, session: Session | None) -> ModelFiles:
@@ -185,6 +191,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
             "decomposition": " + ".join(
                 f"{p['amount']:.3f} {p['reduced_formula']}" for p in row["decomposition"] or []
             ),
+            "bridge": shown_bridge(row["bridge"]),
             "interval_90": _interval(row["interval_90"]),
             "nearest": _nearest(row["nearest"]),
             "flags": ", ".join(row["flags"]),
@@ -192,10 +199,12 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     energies = ["formation_energy_per_atom", "interval_90", "spread", "e_above_hull", "decomposition_energy"]
+    over = by_bridge(rows)
+    at = f" at level {rows[0]['level']}{over}" if rows else ""
     print_table(
         shown,
-        ["index", "formula", *energies, "decomposition", "nearest", "flags"],
-        "eV/atom; amounts are shares of the atoms; the hull is that of all other crystals",
+        ["index", "formula", *energies, *(["bridge"] if over else []), "decomposition", "nearest", "flags"],
+        f"eV/atom{at}; amounts are shares of the atoms; the hull is that of all other crystals",
     )
 
 

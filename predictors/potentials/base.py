@@ -14,7 +14,7 @@ import numpy as np
 
 from predictors.augmentation import VOLUME_FACTORS, scaled
 from predictors.errors import BadCrystal, BadTrainingSet, NoFormationEnergy
-from predictors.graph import CrystalLike, check_crystal
+from predictors.graph import SHORTEST_DISTANCE, CrystalLike, check_crystal
 from predictors.model_files import ModelRecord
 from predictors.predictor import Floats, Predictions, Progress
 
@@ -22,7 +22,6 @@ CRYSTALS_AT_ONCE = 8
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
 DENSEST = 2.0  # cubic angstrom per atom; the lists of denser cells take minutes
 MOST_STABLE = -6.0  # eV/atom; fluorides of rare earths, the most stable compounds, form at about -4.5
-SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
 
 FormationEnergy = Callable[[CrystalLike, float], float]
 """A crystal and its raw energy (eV per cell) -> formation energy at a level, eV/atom. Raises NoFormationEnergy."""
@@ -116,7 +115,8 @@ def _raw_energies(
     for batch in _batches(potential, jobs):
         rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
         found[rows, columns] = potential.energies([each for _, _, each in batch])
-    per_atom = found / np.array([[len(crystal.numbers) or 1] for crystal in crystals])
+    atoms = [len(crystal.numbers) if index in encoded else 1 for index, crystal in enumerate(crystals)]
+    per_atom = found / np.array(atoms)[:, None]
     found[~((per_atom > ENERGY_PER_ATOM[0]) & (per_atom < ENERGY_PER_ATOM[1]))] = np.nan
     for index in encoded:
         if np.isnan(found[index]).all():

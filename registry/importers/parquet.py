@@ -37,7 +37,7 @@ def records(path: Path) -> Iterator[Item]:
     except pa.ArrowInvalid as error:
         raise BadRecord(path.name, f"doesn't parse as parquet: {error}") from error
     with table:
-        _require(table.schema_arrow.names, path.name)
+        require_columns(table.schema_arrow.names, path.name)
         index = 0
         for batch in table.iter_batches(batch_size=BATCH, use_threads=False):
             for row in batch.to_pylist():
@@ -58,7 +58,8 @@ def read_row(row: Mapping[str, Any], record: str, source: str) -> Item:
         return BadRecord(record, reason_of(error))
 
 
-def _require(columns: list[str], name: str) -> None:
+def require_columns(columns: list[str], name: str) -> None:
+    """Raises BadRecord for a table whose rows can't be crystals."""
     missing = [column for column in CRYSTAL_COLUMNS if column not in columns]
     if missing and "cif" not in columns:
         raise BadRecord(name, f"lacks the columns {', '.join(missing)} (or one named cif)")

@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
 from api.cli.campaign import REPORT
 from registry.database import engine_for
-from registry.errors import LevelMismatch, NotFound
+from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.hull.entries import level_entries
 from registry.hull.geometry import compute_hull
 from registry.hull.level_rows import ensure_level
@@ -226,7 +226,7 @@ def test_a_second_model_looks_again_and_picks_the_labels(engine: Engine, tiny_mo
     assert found.count("selection JOIN model ON model.id = model_id WHERE purpose = 'label' AND name <> 'second'") == 0
 
 
-def test_a_second_model_of_another_level_is_refused_before_anything_is_made(
+def test_a_second_model_that_could_add_nothing_is_refused_before_anything_is_made(
     engine: Engine, tiny_model: Path, tmp_path: Path
 ):
     with Session(engine) as session, session.begin():
@@ -236,7 +236,9 @@ def test_a_second_model_of_another_level_is_refused_before_anything_is_made(
         register(session, "tiny", tiny_model)
         promote(session, "tiny")
         register(session, "stranger", save_tiny_model(tmp_path / "stranger", level="other"))
-    for name, error in (("stranger", LevelMismatch), ("nobody", NotFound)):
+        register(session, "twin", tiny_model)
+    refusals = {"stranger": LevelMismatch, "nobody": NotFound, "tiny": SettingsError, "twin": SettingsError}
+    for name, error in refusals.items():
         with pytest.raises(error, match=name):
             run_round(engine, level_id, replace(SETTINGS, second=name), lambda _title, _done, _total: None)
     with Session(engine) as session:

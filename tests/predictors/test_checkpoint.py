@@ -11,10 +11,18 @@ import pytest
 import torch
 
 from predictors.augmentation import PlainCrystal
-from predictors.checkpoint import TrainingState, load_model, load_state, model_from, save_model, save_state
+from predictors.checkpoint import (
+    STATE_FORMAT,
+    TrainingState,
+    load_model,
+    load_state,
+    model_from,
+    save_model,
+    save_state,
+)
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
-from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord
+from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord, sealed
 from predictors.structure_model import StructureModel
 
 RECORD = ModelRecord("PBE", (11, 17), ("NaBr",), "abc", 80, "0.1.0", {"validation_mae": 0.05})
@@ -72,8 +80,9 @@ def test_nothing_is_left_beside_the_model(folder: Path) -> None:
 
 
 def change(folder: Path, **values: object) -> None:
+    """What another writer could leave: other values, and a right hash of them."""
     about = json.loads((folder / ABOUT).read_text())
-    (folder / ABOUT).write_text(json.dumps(about | values))
+    (folder / ABOUT).write_text(sealed(about | values))
 
 
 @pytest.mark.parametrize(
@@ -86,20 +95,29 @@ def test_another_format_or_shape_is_refused(folder: Path, values: dict[str, obje
         load_model(folder)
 
 
-def test_damage_is_refused(folder: Path) -> None:
-    content = bytearray((folder / WEIGHTS).read_bytes())
-    content[-5] ^= 1
-    (folder / WEIGHTS).write_bytes(content)
-    with pytest.raises(BadCheckpoint, match="isn't the file"):
-        load_model(folder)
-    (folder / ABOUT).write_text("{")
-    with pytest.raises(BadCheckpoint, match="can't be read"):
-        load_model(folder)
-    (folder / ABOUT).write_text("[]")
-    with pytest.raises(BadCheckpoint, match="can't be read"):
-        load_model(folder)
-    with pytest.raises(BadCheckpoint):
-        load_model(folder / "nowhere")
+def test_a_model_of_before_the_hash_is_taken_at_its_word(ensemble: Ensemble, folder: Path) -> None:
+    about = json.loads((folder / ABOUT).read_text())
+    del about["sha256"]
+    (folder / ABOUT).write_text(json.dumps(about))
+    np.testing.assert_array_equal(load_model(folder).predict([SALT]).energy, ensemble.predict([SALT]).energy)
+
+
+def test_no_bit_of_what_a_model_says_of_itself_can_flip(folder: Path) -> None:
+    """But for the name of the hash: nothing else has changed then."""
+    files = ModelFiles.read(folder)
+    said = {name: value for name, value in json.loads(files.about).items() if name != "sha256"}
+    reasons = []
+    for place in range(len(files.about)):
+        flipped = bytearray(files.about)
+        flipped[place] ^= 1 << place % 8
+        try:
+            found = ModelFiles("flipped", bytes(flipped), files.weights).checked()
+        except BadCheckpoint as error:
+            reasons.append(str(error))
+        else:
+            assert said.items() <= found.items()
+    assert len(reasons) >= len(files.about) - len("sha256")
+    assert all("model flipped" in reason and "\n" not in reason for reason in reasons)
 
 
 def test_a_training_state_comes_back(tmp_path: Path) -> None:
@@ -111,3 +129,22 @@ def test_a_training_state_comes_back(tmp_path: Path) -> None:
     assert torch.equal(loaded.group("model")["a.weight"], torch.arange(4.0))
     with pytest.raises(BadCheckpoint, match="lacks 'optimizer'"):
         loaded.group("optimizer")
+
+
+def test_a_damaged_training_state_is_refused_by_name(tmp_path: Path) -> None:
+    import pickle
+
+    path = tmp_path / "state.safetensors"
+    tensors = {"a": torch.arange(64.0), "half": torch.ones(3, dtype=torch.bfloat16), "none": torch.zeros(0)}
+    save_state(TrainingState({"model": tensors}, {"plan": "of member 7"}), path)
+    content = path.read_bytes()
+    damaged = {"": b"", "cut": content[:-1], "pickle": pickle.dumps(tensors), "text": b"epoch 7"}
+    for old, new in ((b"member 7", b"member 8"), (b"model/a", b"model/b"), (content[-200:], bytes(200))):
+        damaged[str(old)] = content.replace(old, new)
+    for bad in damaged.values():
+        path.write_bytes(bad)
+        with pytest.raises(BadCheckpoint, match=r"state\.safetensors (can't be read|isn't the training state)"):
+            load_state(path)
+    path.write_bytes(content.replace(f'"format":"{STATE_FORMAT}"'.encode(), b'"format":"9"'))
+    with pytest.raises(BadCheckpoint, match=r"is a training state of format 9"):
+        load_state(path)

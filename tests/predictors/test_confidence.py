@@ -19,7 +19,7 @@ from predictors.confidence import Asked, fitted
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
 from predictors.evaluate import evaluate
-from predictors.model_files import ABOUT, WEIGHTS, ModelRecord
+from predictors.model_files import ABOUT, WEIGHTS, ModelRecord, sealed
 from predictors.predictor import Predictions
 from predictors.splits import Split
 from predictors.structure_model import StructureModel
@@ -178,7 +178,7 @@ def test_a_model_without_comes_back_without(untaught: Ensemble, tmp_path: Path) 
     assert load_model(tmp_path / "model").confidence is None
     about = json.loads((tmp_path / "model" / ABOUT).read_text())
     del about["confidence"]  # saved before there was such a thing
-    (tmp_path / "model" / ABOUT).write_text(json.dumps(about))
+    (tmp_path / "model" / ABOUT).write_text(sealed(about))
     assert load_model(tmp_path / "model").confidence is None
 
 
@@ -190,7 +190,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any], dict[str, torch.Te
     change(about, tensors)
     weights = save(tensors)
     (folder / WEIGHTS).write_bytes(weights)
-    (folder / ABOUT).write_text(json.dumps(about | {"weights_sha256": hashlib.sha256(weights).hexdigest()}))
+    (folder / ABOUT).write_text(sealed(about | {"weights_sha256": hashlib.sha256(weights).hexdigest()}))
 
 
 DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] = {

@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib.util
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from pymatgen.core import Structure
 
 from predictors.augmentation import VOLUME_FACTORS, PlainCrystal, scaled
+from predictors.bridge import Bridged, fit_bridge
+from predictors.composition_model import CompositionConfig
+from predictors.energy_model import ModelConfig
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet, NoFormationEnergy
 from predictors.graph import CrystalLike
@@ -17,7 +22,8 @@ from predictors.model_files import ModelRecord
 from predictors.potentials.base import PotentialPredictor
 from predictors.potentials.named import load_potential
 from predictors.predictor import Predictor
-from predictors.structure_model import StructureModel
+from predictors.published_model import PublishedConfig, PublishedModel
+from predictors.structure_model import StructureConfig, StructureModel
 
 PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet"}
 CLOSE = 1e-4  # eV/atom
@@ -52,27 +58,51 @@ def energy_per_atom(crystal: CrystalLike, energy: float) -> float:
     return energy / len(crystal.numbers) + 3.0
 
 
-@pytest.fixture(scope="module", params=["ensemble", *PACKAGES])
+def tiny_ensemble(config: ModelConfig, members: int = 3) -> Ensemble:
+    """Weights by chance, seeded."""
+    import torch
+
+    built = []
+    for seed in range(members):
+        torch.manual_seed(seed)
+        member = config.build().eval()
+        if isinstance(member, StructureModel | PublishedModel):
+            member.adjacency.fill_(12.0)
+        built.append(member)
+    return Ensemble(built, ModelRecord("made up", (3, 8, 11, 17)))
+
+
+KINDS = {
+    "structure": StructureConfig(width=8, steps=2, cutoff=4.0, max_neighbors=12, gaussians=8),
+    "published": PublishedConfig(width=8, steps=2, gaussians=8),
+    "composition": CompositionConfig(width=8, steps=1),
+}
+
+
+def bridged() -> Bridged:
+    """The structure ensemble, its energies some way off, over a bridge that was fitted on salts of its elements."""
+    formulas = [
+        f"{cation}{a}{anion}{b}"
+        for cation in ("Li", "Na")
+        for anion in ("O", "Cl")
+        for a in (1, 3, 5)
+        for b in (1, 2, 7, 11)
+    ]
+    bridge = fit_bridge(("under it", "made up"), formulas, np.zeros(len(formulas)), np.full(len(formulas), 0.5))
+    ensemble = tiny_ensemble(KINDS["structure"])
+    return Bridged(replace(ensemble, record=replace(ensemble.record, level="under it")), bridge)
+
+
+@pytest.fixture(scope="module", params=[*KINDS, "bridged", *PACKAGES])
 def predictor(request: pytest.FixtureRequest) -> Predictor:
-    if request.param == "ensemble":
-        return tiny_ensemble()
+    if request.param in KINDS:
+        return tiny_ensemble(KINDS[request.param])
+    if request.param == "bridged":
+        return bridged()
     if importlib.util.find_spec(PACKAGES[request.param]) is None:
         pytest.skip(f"{PACKAGES[request.param]} isn't installed: pip install 'motherlode[potentials]'")
     potential = load_potential(request.param)
     return PotentialPredictor(potential, ModelRecord("made up", potential.elements), energy_per_atom)
-
-
-def tiny_ensemble() -> Ensemble:
-    import torch
-
-    from predictors.structure_model import StructureConfig
-
-    config = StructureConfig(width=8, steps=2, cutoff=4.0, max_neighbors=12, gaussians=8)
-    members = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        members.append(StructureModel(config).eval())
-    return Ensemble(members, ModelRecord("made up", (3, 8, 11, 17)))
 
 
 def test_the_record_says_what_is_predicted_and_of_what(predictor: Predictor) -> None:
@@ -103,37 +133,70 @@ def test_a_single_member_says_nothing_of_its_spread(predictor: Predictor) -> Non
 
 
 BAD = {
-    "NaN": replace(SALT, frac_coords=np.full((2, 3), np.nan)),
-    "infinite lattice": replace(SALT, lattice=np.full((3, 3), np.inf)),
     "no atoms": crystal(np.eye(3) * 4, [], np.zeros((0, 3))),
     "unknown element": replace(SALT, numbers=np.array([11, 84], dtype=np.int16)),
     "no element": replace(SALT, numbers=np.array([11, 0], dtype=np.int16)),
-    "flat": crystal(np.diag([5.0, 5.0, 1e-3]), [11, 17], PAIR),
+    "element 300": replace(SALT, numbers=np.array([11, 300], dtype=np.int16)),
+    "NaN for an element": replace(SALT, numbers=np.array([11, np.nan])),
+    "symbols": replace(SALT, numbers=np.array(["Na", "Cl"])),
+    "nothing": None,
+    "another library's": Structure(FCC * 2.82, ["Na", "Cl"], PAIR),
+    "disordered": Structure(FCC * 2.82, [{"Na": 0.5, "Li": 0.5}, "Cl"], PAIR),
 }
+"""What nobody can predict."""
+BAD_PLACES = {
+    "NaN": replace(SALT, frac_coords=np.full((2, 3), np.nan)),
+    "infinite lattice": replace(SALT, lattice=np.full((3, 3), np.inf)),
+    "lattice beyond all measure": replace(SALT, lattice=np.eye(3) * 1e200),
+    "flat": crystal(np.diag([5.0, 5.0, 1e-3]), [11, 17], PAIR),
+    "no volume": crystal(np.zeros((3, 3)), [11, 17], PAIR),
+    "lists": replace(SALT, lattice=SALT.lattice.tolist(), frac_coords=SALT.frac_coords.tolist()),
+    "a coordinate too many": replace(SALT, frac_coords=np.zeros((3, 3))),
+    "a box that no memory holds": crystal(np.eye(3) * 1e5, [11, 17], PAIR),
+}
+"""What only a model can predict that looks at the atoms alone."""
+LONE = crystal(np.eye(3) * 40, [11], np.zeros((1, 3)))
+CLOSE_PAIR = crystal(np.eye(3) * 4.2, [11, 11, 17], [[0, 0, 0], [0, 0, 0.05], [0.5, 0.5, 0.5]])
 ODD = {
-    "isolated atom": crystal(np.eye(3) * 40, [11], np.zeros((1, 3))),
+    "isolated atom": LONE,
     "one atom far from the others": crystal(
         np.diag([4.0, 4.0, 40.0]), [11, 17, 11], [[0, 0, 0], [0.5, 0.5, 0.07], [0, 0, 0.5]]
     ),
     "atoms in one place": crystal(np.eye(3) * 4.2, [11, 11, 17], [[0, 0, 0], [0, 0, 0], [0.5, 0.5, 0.5]]),
+    "overlapping atoms": CLOSE_PAIR,
     "squeezed": scaled(SALT, 0.05),
 }
+
+
+def sees_places(predictor: Predictor) -> bool:
+    return not (isinstance(predictor, Ensemble) and isinstance(predictor.config, CompositionConfig))
 
 
 @pytest.mark.parametrize("scan", [False, True])
 def test_a_bad_crystal_spoils_no_other(predictor: Predictor, scan: bool) -> None:
     """What can't be asked at all is refused with a reason; what merely looks odd gets a number or a reason."""
     good = predictor.predict([SALT, OXIDE], volume_scan=scan).energy
-    mixed = [SALT, *BAD.values(), *ODD.values(), OXIDE]
+    mixed: list[Any] = [SALT, *BAD.values(), *BAD_PLACES.values(), *ODD.values(), OXIDE]
     found = predictor.predict(mixed, volume_scan=scan)
     np.testing.assert_allclose(found.energy[[0, -1]], good, atol=CLOSE)
     assert not {0, len(mixed) - 1} & found.refused.keys()
-    names = ["", *BAD, *ODD, ""]
-    assert set(BAD) <= {names[index] for index in found.refused}
+    names = ["", *BAD, *BAD_PLACES, *ODD, ""]
+    assert {*BAD, *(BAD_PLACES if sees_places(predictor) else {})} <= {names[index] for index in found.refused}
     for index in range(len(mixed)):
         assert np.isfinite(found.energy[index]) != (index in found.refused), names[index]
     assert all(re.search(r"\w+ \w+", why) and "\n" not in why for why in found.refused.values())
     assert "Po" in found.refused[1 + list(BAD).index("unknown element")]
+
+
+def test_what_is_hardly_matter_is_refused_or_marked(predictor: Predictor) -> None:
+    """A model without edges to read from, or with atoms where none can be, can't know what it says."""
+    if not sees_places(predictor):
+        pytest.skip("it sees no places")
+    found = predictor.predict([SALT, LONE, CLOSE_PAIR])
+    assert found.refused.keys() | found.odd.keys() == {1, 2}
+    told = found.refused | found.odd
+    assert "neighbour" in told[1]
+    assert "of each other" in told[2]
 
 
 def test_a_cell_of_hundreds_of_atoms_is_one_crystal_among_others(predictor: Predictor) -> None:
@@ -170,7 +233,7 @@ def test_no_crystals_no_predictions(predictor: Predictor) -> None:
 
 def test_progress_counts_every_crystal(predictor: Predictor) -> None:
     done: list[int] = []
-    predictor.predict([ONE_SITE] * 70 + [BAD["NaN"]], progress=done.append)
+    predictor.predict([ONE_SITE] * 70 + [BAD_PLACES["NaN"]], progress=done.append)
     assert sum(done) == 71
     assert len(done) > 1
 
@@ -203,3 +266,11 @@ def test_what_a_level_refuses_is_refused_with_its_reason() -> None:
     found = PotentialPredictor(potential, record, energy_per_atom).predict([SALT, lithium], volume_scan=True)
     assert found.refused == {1: "no reference for Li"}
     assert np.isnan(found.energy).tolist() == [False, True]
+
+
+def test_a_network_gone_wrong_is_refused_for_what_it_can_not_say() -> None:
+    ensemble = tiny_ensemble(KINDS["structure"])
+    ensemble.members[0].baseline[17] = float("nan")
+    found = ensemble.predict([SALT, SODIUM], volume_scan=True)
+    assert found.refused == {0: "the model finds no finite energy for it"}
+    assert np.isfinite(found.energy).tolist() == [False, True]

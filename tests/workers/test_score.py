@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
 from predictors.checkpoint import load_model
+from predictors.model_files import sealed
 from registry import queue
 from registry.crystal import Crystal
 from registry.errors import SettingsError
@@ -170,7 +171,7 @@ def test_a_name_keeps_its_checkpoint(engine: Engine, model_id: int, tiny_model: 
 def test_two_exclusions_from_one_table_are_two_training_sets(engine: Engine, model_id: int, tmp_path: Path):
     folder = save_tiny_model(tmp_path / "other")
     about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(about | {"excluded": ["NaCl"], "rows": 7}))
+    (folder / "model.json").write_text(sealed(about | {"excluded": ["NaCl"], "rows": 7}))
     with Session(engine) as session, session.begin():
         register(session, "other", folder)
         rows = session.scalars(select(TrainingSet).order_by(TrainingSet.id)).all()

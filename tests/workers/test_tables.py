@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
+from api.cli.main import cli
 from predictors.training_set import read_training_set
-from registry.errors import SettingsError
+from registry.errors import BadRecord, LodeError, SettingsError
 from workers.tables import tabulated
 
 
@@ -59,10 +61,64 @@ def test_a_table_without_formulas_gets_ours(tmp_path: Path) -> None:
     assert tabulated(path, "e_form").rows["formula"].tolist()[0] == "ClNa"
 
 
+def test_a_crystal_counts_once(tmp_path: Path) -> None:
+    """To the last digit the same: the first row stands, whatever energy a later one has. A polymorph is no repeat."""
+    path = written(
+        tmp_path / "twice.parquet",
+        formula=["ClNa", "ClNa", "BrK", "ClNa", "FLi", "ClNa"],
+        species=["Na Cl", "Na Cl", "K Br", "Na Cl", "Li F", "Na Cl"],
+        a=[4.0, 4.0, 4.0, 4.0, 4.0, 4.1],
+    )
+    found = tabulated(path, "e_form")
+    assert found.rows["target"].tolist() == [-2.1, -2.0, -3.1, -2.0]
+    assert found.rows["record"].tolist() == [f"twice.parquet:{row}" for row in (0, 2, 4, 5)]
+    assert found.left_out == {"the same crystal as in an earlier row": 2}
+
+
+def test_whole_numbers_are_energies_and_words_are_not(tmp_path: Path) -> None:
+    whole = tabulated(written(tmp_path / "whole.parquet", e_form=[-2, -1, -3, -1, -2, 0]), "e_form")
+    assert whole.rows["target"].tolist() == [-2.0, -1.0, -3.0, -1.0, -2.0, 0.0]
+    with pytest.raises(SettingsError, match=r"words\.parquet holds nothing to learn from: 6 no formula"):
+        tabulated(written(tmp_path / "words.parquet"), "formula")
+
+
+def test_a_table_without_rows_or_crystals_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "none.parquet")
+    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    with pytest.raises(SettingsError, match=r"none\.parquet holds nothing to learn from: it has no rows"):
+        tabulated(path, "e_form")
+    path = written(tmp_path / "flat.parquet")
+    pd.read_parquet(path).drop(columns=["species", "gamma"]).to_parquet(path)
+    with pytest.raises(BadRecord, match=r"flat\.parquet: lacks the columns gamma, species"):
+        tabulated(path, "e_form")
+
+
+def lode(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["model", "table", *arguments])
+
+
+def test_on_the_command_line_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, out = str(written(tmp_path / "salts.parquet", suspect=[True] + [False] * 5)), str(tmp_path / "out.parquet")
+    done = lode(path, "--target", "e_form", "--out", out)
+    assert (done.exit_code, done.stderr) == (0, "left out: 1 (marked suspect)\n")
+    assert done.stdout == f"5 crystals in {out}\n"
+    assert len(read_training_set(Path(out)).crystals) == 5
+    before = Path(out).read_bytes()
+    assert isinstance(lode(path, "--target", "energy", "--out", out).exception, SettingsError)
+    assert Path(out).read_bytes() == before
+    assert lode(path, "--target", "e_form", "--out", path).exit_code == 2
+    assert isinstance(lode(path, "--target", "e_form", "--out", str(tmp_path)).exception, SettingsError)
+    assert isinstance(lode(path, "--target", "e_form", "--out", f"{path}/in/file.parquet").exception, LodeError)
+
+
 def test_a_missing_column_and_another_file_are_told(tmp_path: Path) -> None:
     path = written(tmp_path / "salts.parquet")
     with pytest.raises(SettingsError, match=r"no column 'energy'; numbers are in: a, b, c, .*e_form"):
         tabulated(path, "energy")
-    (tmp_path / "text.parquet").write_text("no table")
-    with pytest.raises(SettingsError, match="isn't a parquet table"):
-        tabulated(tmp_path / "text.parquet", "e_form")
+    content = bytearray(path.read_bytes())
+    damaged = {"text": b"no table", "empty": b"", "cut": bytes(content[:-100])}
+    content[4:400] = bytes(396)
+    for name, bad in (damaged | {"pages": bytes(content)}).items():
+        (tmp_path / f"{name}.parquet").write_bytes(bad)
+        with pytest.raises(SettingsError, match=rf"{name}\.parquet isn't a parquet table: .+"):
+            tabulated(tmp_path / f"{name}.parquet", "e_form")

@@ -25,6 +25,7 @@ from registry.hull.level_rows import ensure_level
 from registry.hull.levels import load_level
 from registry.hull.store import place
 from tests import factories as make
+from tests.api.cli.test_predict_bad_input import check_all, predict_all
 from tests.conftest import NewDatabase
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
@@ -101,6 +102,13 @@ def test_a_potential_predicts_at_no_other_level(lode: Any, file: str):
     told = lode("predict", file, "--model", "mace", "--no-registry").exception
     assert isinstance(told, NotFound)
     assert "7net-0, chgnet" in str(told)
+
+
+def test_bad_files_beside_good_ones(tmp_path: Path):
+    """Of the odd ones it refuses what it has no edges for."""
+    found, said = predict_all(tmp_path, "--model", "7net-0")
+    check_all(found, said)
+    assert found["lone.extxyz"]["formation_energy_per_atom"] is None
 
 
 def test_what_a_potential_prints_is_not_between_the_json(file: str):
