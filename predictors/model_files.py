@@ -14,6 +14,8 @@ from predictors.errors import BadCheckpoint
 FORMAT = 2
 WEIGHTS = "model.safetensors"
 ABOUT = "model.json"
+OF_FORMULAS = frozenset({"composition"})
+"""The kinds of predictors.shapes that need no structure."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class ModelFiles:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(f"model {self.name} can't be read: {ABOUT} lacks {error}") from error
+
+    def needs_structure(self) -> bool:
+        """Whether it predicts crystals; otherwise formulas. Raise BadCheckpoint as `checked` does."""
+        return self.checked().get("config", {}).get("kind") not in OF_FORMULAS
 
     def members(self) -> int:
         """How many members it has. Raise BadCheckpoint as `checked` does."""

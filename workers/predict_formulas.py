@@ -6,21 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from predictors.errors import BadTrainingSet
 from predictors.model_files import ModelFiles
 from registry.errors import NotFound, SettingsError
 from registry.identity.composition import Composition
-from workers.predict import WIDE_SPREAD
-from workers.train import SHIPPED
+from registry.models import Level, Model
+from workers.predict import doubts_about, figures_of
+from workers.select import named_model
+from workers.train import SHIPPED, model_files
 
 if TYPE_CHECKING:
-    from predictors.composition_set import PlainComposition
+    from predictors.compositions import PlainComposition
     from predictors.ensemble import Ensemble
+    from predictors.predictor import Predictions
 
 LEVEL = "mp2018"
 """The one that is asked where nobody names another."""
 
-UNKNOWN: dict[str, Any] = {"formula": None, "formation_energy_per_atom": None, "spread": None, "flags": []}
+UNKNOWN: dict[str, Any] = {
+    "formula": None,
+    "formation_energy_per_atom": None,
+    "spread": None,
+    "interval_90": None,
+    "out_of_domain": None,
+    "flags": [],
+}
 Row = dict[str, Any]
 
 
@@ -35,16 +48,26 @@ def shipped_composition_model(level: str = LEVEL) -> Path:
     return folders[level]
 
 
+def formula_model(session: Session, name: str | None, level: str) -> ModelFiles | None:
+    """The registered model of that name; None: the promoted one of formulas of a level, if any. Raises NotFound."""
+    if name is not None:
+        return model_files(session, named_model(session, name).id)
+    promoted = sa.select(Model.id).join(Level, Level.id == Model.level_id).where(Level.name == level)
+    found = session.scalar(promoted.where(Model.promoted, ~Model.needs_structure))
+    return None if found is None else model_files(session, found)
+
+
 def predict_formulas(formulas: Sequence[str], model: ModelFiles) -> list[Row]:
-    """One dict per formula, in order: `asked`, reduced `formula`, `formation_energy_per_atom` and `spread` (eV/atom),
-    `flags`, `model`, `level`; None where they can't be had (`flags` says why).
+    """One dict per formula, in order: `asked`, reduced `formula`, `formation_energy_per_atom`, `spread` and the ends of
+    its `interval_90` (eV/atom), `out_of_domain`, `flags`, `model`, `level`; None where they can't be had (`flags` says
+    why).
 
     The energy is that of the lowest crystal of the composition. Raises SettingsError for a model of structures.
     """
     from predictors.checkpoint import model_from
     from predictors.cpu import tune_cpu
 
-    if model.checked()["config"]["kind"] != "composition":
+    if model.needs_structure():
         raise SettingsError(f"model '{model.name}' predicts crystals, not formulas: give it files, or name another one")
     tune_cpu(1)
     ensemble = model_from(model)
@@ -57,7 +80,7 @@ def predict_formulas(formulas: Sequence[str], model: ModelFiles) -> list[Row]:
 
 def _read(formula: str) -> PlainComposition | str:
     """The composition, or why the text is none."""
-    from predictors.composition_set import composition_of
+    from predictors.compositions import composition_of
 
     try:
         return composition_of(formula)
@@ -67,17 +90,13 @@ def _read(formula: str) -> PlainComposition | str:
 
 def _predicted(compositions: Sequence[PlainComposition], ensemble: Ensemble) -> list[Row]:
     found = ensemble.predict(compositions)
-    return [
-        _row(composition, float(found.energy[index]), float(found.spread[index]), found.refused.get(index))
-        for index, composition in enumerate(compositions)
-    ]
+    return [_row(composition, found, index) for index, composition in enumerate(compositions)]
 
 
-def _row(composition: PlainComposition, energy: float, spread: float, refused: str | None) -> Row:
+def _row(composition: PlainComposition, found: Predictions, index: int) -> Row:
     numbers = composition.numbers.tolist()
     amounts = {number: numbers.count(number) for number in set(numbers)}
     row = UNKNOWN | {"formula": Composition.of(amounts).reduced_formula}
-    if refused is not None:
-        return row | {"flags": [refused]}
-    wide = ["wide spread: the members disagree"] if spread > WIDE_SPREAD else []
-    return row | {"formation_energy_per_atom": energy, "spread": spread, "flags": wide}
+    if index in found.refused:
+        return row | {"flags": [found.refused[index]]}
+    return row | figures_of(found, index) | {"flags": doubts_about(found, index)}

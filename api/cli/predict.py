@@ -63,7 +63,7 @@ def predict(
     if bool(files) == bool(formulas):
         raise click.UsageError("give FILES of crystals, or formulas by --formula")
     if formulas:
-        predict_and_print(formulas, name, level, as_json)
+        predict_and_print(formulas, name, level, as_json, no_registry)
         return
     items = _read(files)
     _complain([str(item) for item in items if isinstance(item, BadRecord)])
