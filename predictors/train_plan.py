@@ -58,7 +58,8 @@ class MemberPlan:
         from predictors.train import train_member
         from predictors.training_set import read_training_set
 
-        data = read_training_set(self.table, self.excluded, split_by=self.split)
+        structures = self.config.model.needs_structure
+        data = read_training_set(self.table, self.excluded, split_by=self.split, structures=structures)
         for _ in train_member(data, self.folder, self.config, self.seed):
             pass
 
