@@ -187,14 +187,19 @@ def shipped_model(level: str) -> Path:
 
 
 def _merge(plan: Plan) -> None:
-    """Write all data in one table. Raises SettingsError if the folder holds another: its members learnt from that."""
+    """Write all data in one table. Raises SettingsError if the folder holds another, or one of another level: its
+    members learnt from that."""
     from predictors.training_table import joined, read_table, write_table
 
     structures = plan.config.model.needs_structure
     table = joined([read_table(path, structures) for path in plan.data], plan.level)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    if plan.table.exists() and read_table(plan.table).sha256 != table.sha256:
-        raise SettingsError(f"{plan.folder} holds a training on other data: choose another folder with --out")
+    if plan.table.exists():
+        begun = read_table(plan.table)
+        if begun.sha256 != table.sha256:
+            raise SettingsError(f"{plan.folder} holds a training on other data: choose another folder with --out")
+        if begun.level != plan.level:
+            raise SettingsError(f"{plan.folder} holds a training at level {begun.level}: choose another with --out")
     beside = plan.table.with_suffix(".new")
     write_table(table, beside)
     beside.replace(plan.table)
@@ -202,10 +207,11 @@ def _merge(plan: Plan) -> None:
 
 def _training_set(session: Session, name: str, record: ModelRecord, level: int) -> int:
     key = {
+        "level_id": level,
         "sha256": record.data_hash,
         "excluded_formulas": list(record.excluded),
         "split": record.dataset.get("split", "formula"),
     }
-    values = {"name": name, "rows": record.rows, "level_id": level, "parts": record.dataset.get("parts", [])}
+    values = {"name": name, "rows": record.rows, "parts": record.dataset.get("parts", [])}
     session.execute(insert(TrainingSet).values(**key, **values).on_conflict_do_nothing())
     return session.scalars(sa.select(TrainingSet.id).filter_by(**key)).one()

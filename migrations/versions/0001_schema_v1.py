@@ -355,7 +355,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["level_id"], ["level.id"], name=op.f("fk_training_set_level_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_training_set")),
         sa.UniqueConstraint(
-            "sha256", "excluded_formulas", "split", name=op.f("uq_training_set_sha256_excluded_formulas_split")
+            "level_id",
+            "sha256",
+            "excluded_formulas",
+            "split",
+            name=op.f("uq_training_set_level_id_sha256_excluded_formulas_split"),
         ),
     )
     op.create_table(

@@ -142,7 +142,7 @@ TABLES = (
         _equal("from_level_id", "to_level_id", "sha256"),
         {"from_level_id": "level", "to_level_id": "level"},
     ),
-    MergedTable("training_set", _equal("sha256", "excluded_formulas", "split"), {"level_id": "level"}),
+    MergedTable("training_set", _equal("level_id", "sha256", "excluded_formulas", "split"), {"level_id": "level"}),
     _named(
         "model",
         _equal("checkpoint_sha256", "level_id"),

@@ -19,7 +19,7 @@ class TrainingSet(Base):
     """
 
     __tablename__ = "training_set"
-    __table_args__ = (UniqueConstraint("sha256", "excluded_formulas", "split"),)
+    __table_args__ = (UniqueConstraint("level_id", "sha256", "excluded_formulas", "split"),)
 
     id: Mapped[Id]
     name: Mapped[str]

@@ -20,6 +20,7 @@ pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 from predictors.checkpoint import load_model
 from predictors.errors import BadCheckpoint, BadTrainingSet, TrainingFailed
 from predictors.members import claimed
+from predictors.model_files import ModelFiles, sealed
 from predictors.train import train_member
 from predictors.train_config import config_of
 from predictors.training_set import read_training_set
@@ -28,7 +29,7 @@ from registry.errors import SettingsError
 from registry.models import Model, TrainingSet
 from tests import factories as make
 from tests.predictors.conftest import table  # noqa: F401  (a fixture)
-from workers.train import Plan, register, train
+from workers.train import Plan, register, register_files, train
 
 CONFIG = config_of(
     {
@@ -82,6 +83,19 @@ def test_other_data_in_the_folder_is_refused(plan: Plan, tmp_path: Path):
     write_table(TrainingTable(rows.rows.slice(1), None, []), plan.table)
     with pytest.raises(SettingsError, match="holds a training on other data"):
         train(plan, 1, told)
+
+
+def test_another_level_for_the_same_data_is_refused(plan: Plan, engine: Engine):
+    folder = train(replace(plan, members=1), 1, told)
+    with pytest.raises(SettingsError, match="holds a training at level test-level"):
+        train(replace(plan, level="another"), 1, told)
+    files = ModelFiles.read(folder)
+    with Session(engine) as session:
+        for level in ("test-level", "another"):
+            make.level(session, level)
+            about = json.loads(files.about) | {"level": level}
+            register_files(session, level, replace(files, about=sealed(about).encode()))
+        assert len({one.level_id for one in session.scalars(select(TrainingSet))}) == 2
 
 
 def test_what_can_t_be_trained_is_told_before_or_by_its_process(plan: Plan):
