@@ -190,7 +190,7 @@ class Asked:
 
     def _counted(self, *arguments: object, **options: object) -> bool:
         self.count += 1
-        return bool(self._fit(*arguments, **options))  # type: ignore[arg-type]
+        return bool(self._fit(*arguments, **options))
 
     def stop(self) -> int:
         self._matcher.fit = self._fit  # type: ignore[method-assign]

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -91,7 +91,7 @@ def dated_crystals(largest: int) -> list[Dated]:
     return [Dated(row.created_at, _crystal(row)) for row in table.itertuples()]
 
 
-def _crystal(row) -> Crystal:
+def _crystal(row: Any) -> Crystal:
     lattice = Lattice.from_parameters(row.a, row.b, row.c, row.alpha, row.beta, row.gamma).matrix
     numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in row.species.split()], dtype=np.int16)
     return Crystal(lattice, numbers, np.array(row.frac_coords).reshape(-1, 3))

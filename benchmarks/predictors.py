@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
+import traceback
 from importlib import import_module
 from typing import Any
 
 from predictors.errors import PredictorError
 
-PARTS = ("accuracy", "peers", "scoring", "backends", "scaling", "composition")
+PARTS = ("accuracy", "calibration", "peers", "scoring", "backends", "scaling", "composition", "potentials")
 
 
 def measured(part: str, quick: bool) -> dict[str, Any]:
@@ -30,6 +32,9 @@ def measured(part: str, quick: bool) -> dict[str, Any]:
     except (ImportError, OSError, PredictorError, SystemExit) as reason:  # a peer, the data, or the model
         print(f"not measured: {reason}", flush=True)
         return {"not_measured": str(reason)}
+    except Exception as error:  # noqa: BLE001 - a peer's or ours: the figures of the other parts are hours of work
+        traceback.print_exc()
+        return {"failed": f"{type(error).__name__}: {error}"}
     return {**figures, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -40,7 +45,9 @@ def main() -> None:
     asked = arguments.parse_args()
     if unknown := set(asked.parts.split(",")) - set(PARTS):
         arguments.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    print(json.dumps({part: measured(part, asked.quick) for part in asked.parts.split(",")}))
+    figures = {part: measured(part, asked.quick) for part in asked.parts.split(",")}
+    print(json.dumps(figures))
+    sys.exit(any("failed" in part for part in figures.values()))
 
 
 if __name__ == "__main__":

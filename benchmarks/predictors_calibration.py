@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -100,14 +99,19 @@ def _figures(
 def measure(
     quick: bool, folders: Sequence[Path] = (), table: Path | None = None, data: Path | None = None
 ) -> dict[str, dict[str, Figures] | str]:
-    """Model -> way of asking -> figures, or why there are none. data: LODE_TEST_DATA by default."""
-    data = data or Path(os.environ["LODE_TEST_DATA"])
+    """Model -> way of asking -> figures, or why there are none. data: LODE_TEST_DATA by default. Raise SystemExit."""
+    tune_cpu(1)
+    if data is None and table is None and not os.environ.get("LODE_TEST_DATA"):
+        raise SystemExit("LODE_TEST_DATA names no folder of real data: name a training table with --data")
     folders = folders or sorted(path.parent for path in SHIPPED.glob("*/model.json"))
-    crystals, targets = test_part(table) if table else materials_project(data)
+    crystals, targets = test_part(table) if table else materials_project(data or Path(os.environ["LODE_TEST_DATA"]))
     if quick:
         chosen = np.random.default_rng(0).permutation(len(crystals))[:QUICK]
         crystals, targets = [crystals[i] for i in chosen], targets[chosen]
-    return {folder.name: _of_model(folder, (crystals, targets), None if table else LEVEL) for folder in folders}
+    found = {folder.name: _of_model(folder, (crystals, targets), None if table else LEVEL) for folder in folders}
+    for model, ways in found.items():
+        print(f"{model}: {ways}" if isinstance(ways, str) else report(model, ways))
+    return found
 
 
 def _of_model(folder: Path, held: Held, level: str | None) -> dict[str, Figures] | str:
@@ -128,18 +132,12 @@ def report(model: str, ways: dict[str, Figures]) -> str:
 
 
 def main() -> None:
-    tune_cpu(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--model", action="append", default=[], type=Path)
     parser.add_argument("--data", type=Path)
     asked = parser.parse_args()
-    if not os.environ.get("LODE_TEST_DATA") and asked.data is None:
-        sys.exit("LODE_TEST_DATA names no folder of real data: name a training table with --data")
-    found = measure(asked.quick, asked.model, asked.data)
-    for model, ways in found.items():
-        print(f"{model}: {ways}" if isinstance(ways, str) else report(model, ways))
-    print(json.dumps(found))
+    print(json.dumps(measure(asked.quick, asked.model, asked.data)))
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ from torch.nn.functional import l1_loss
 
 from predictors.checkpoint import load_model
 from predictors.composition_model import CompositionConfig
-from predictors.composition_set import composition_of, read_composition_set
+from predictors.compositions import composition_of
 from predictors.cpu import tune_cpu
 from predictors.splits import Split
+from predictors.training_set import read_training_set
 from registry.errors import NotFound
 from workers.predict_formulas import shipped_composition_model
 
@@ -123,7 +124,7 @@ def errors(quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_errors(folder: Path, path: Path) -> dict[str, Any]:
-    data = read_composition_set(path)
+    data = read_training_set(path, split_by="given", structures=False)
     chosen = data.part(Split.TEST)
     ensemble = load_model(folder)
     began = time.process_time()

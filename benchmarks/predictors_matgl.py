@@ -4,7 +4,9 @@ What they get: their published shapes (every default of matgl, MEGNet's `include
 standardised as in their ModelLightningModule, its Adam with a learning rate of 1e-3 and its cosine decay to 1 %, timed
 so that it ends with the run; batches of 32, the default of their trainer; the L1 loss, which is what both sides are
 judged by (their default, the squared error, is not); the weights of the epoch with the least validation error. Graphs
-are built before the clock starts. Lightning's trainer is left out: it would cost them time at every step.
+are built before the clock starts, but for M3GNet's line graphs (triples of atoms), which matgl's `collate_fn_graph`
+leaves to each forward pass: its users pay for them as well. Lightning's trainer is left out: it would cost them time
+at every step.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import argparse
 import gzip
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,29 +65,27 @@ def figures(predictor: Predictor, drawn: Sequence[tuple[Crystal, float]], scanne
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Potential -> its figures. Empty where the data or the potentials aren't there."""
+    """Potential -> its figures. Raise SystemExit where there is no data."""
     data = os.environ.get("LODE_TEST_DATA")
     if not data:
-        return {}
+        raise SystemExit("LODE_TEST_DATA names no folder of real data: nothing to compare with")
+    one_thread_each()
     from predictors.potentials.named import POTENTIALS
     from workers.potentials import potential_files, predictor_of
 
     known = compounds(Path(data) / "hulls")
     chosen = np.random.default_rng(0).choice(len(known), 60 if quick else 300, replace=False)
     drawn = [known[index] for index in chosen]
-    return {name: figures(predictor_of(potential_files(name)), drawn, 4 if quick else 12) for name in POTENTIALS}
+    found = {name: figures(predictor_of(potential_files(name)), drawn, 4 if quick else 12) for name in POTENTIALS}
+    for name, row in found.items():
+        print(name, "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
+    return found
 
 
 def main() -> None:
-    one_thread_each()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    found = measure(parser.parse_args().quick)
-    if not found:
-        sys.exit("LODE_TEST_DATA names no folder of real data: nothing to compare with")
-    for name, row in found.items():
-        print(name, "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    print(json.dumps(found))
+    print(json.dumps(measure(parser.parse_args().quick)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import predictors_data
 from predictors.scaling import Scaling, ScalingPlan, scale
 from predictors.structure_model import StructureConfig
-from predictors.train import TrainConfig
+from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet, read_training_set
 
 MOST_SITES = 40
@@ -45,7 +45,7 @@ def measure(
 
 
 def real(quick: bool) -> TrainingSet:
-    found = predictors_data.training_set(*((600, 60, 200) if quick else ()), most_sites=MOST_SITES)
+    found = predictors_data.training_set(*((600, 60, 200) if quick else (None, None, None)), most_sites=MOST_SITES)
     return replace(found, data_hash=f"mp2018 {found.data_hash}")
 
 

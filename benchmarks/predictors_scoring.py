@@ -4,8 +4,10 @@
 
 Candidates: known crystals of up to 20 sites with other elements on them (workers/substitutes.py); the known ones are
 the prototypes that ship, and where LODE_TEST_DATA is set the Materials Project crystals. Weights are by chance, of the
-default shape. CPU seconds on one core, denormals flushed, malloc tuned, the crystals already in memory; nothing is
-parsed. The loop asks for one crystal at one volume of one member at a time, each from the crystal, with the same code.
+default shape; intervals and domain (predictors/confidence.py), which are asked for each candidate as well, are those of
+a model that ships. `single`: what the first stage of scoring does, one member at one volume. CPU seconds on one core,
+denormals flushed, malloc tuned, the crystals already in memory; nothing is parsed. The loop asks for one crystal at one
+volume of one member at a time, each from the crystal, with the same code.
 The last line is JSON.
 """
 
@@ -24,7 +26,9 @@ import torch
 from benchmarks.candidates_volume import some_real
 from benchmarks.crystals import cpu_seconds
 from predictors.augmentation import VOLUME_FACTORS, scaled
+from predictors.checkpoint import load_model
 from predictors.cpu import tune_cpu
+from predictors.energy_model import EnergyModel
 from predictors.ensemble import Ensemble
 from predictors.graph import CrystalLike
 from predictors.model_files import ModelRecord
@@ -34,6 +38,7 @@ from registry.identity.composition import SYMBOLS
 from registry.importers.prototypes import read_prototypes
 from registry.importers.record import ImportedRecord
 from workers.substitutes import substitutes
+from workers.train import shipped_model
 
 MEMBERS = 10
 MOST_SITES = 20
@@ -43,10 +48,10 @@ ELEMENTS = tuple(range(1, 95))
 def ensemble() -> Ensemble:
     """Weights by chance: they take as long as trained ones."""
     torch.manual_seed(0)
-    members = [StructureModel(StructureConfig()).eval() for _ in range(MEMBERS)]
+    members: list[EnergyModel] = [StructureModel(StructureConfig()).eval() for _ in range(MEMBERS)]
     for member in members:
-        member.adjacency.fill_(24.0)
-    return Ensemble(members, ModelRecord("by chance", ELEMENTS))
+        member.get_buffer("adjacency").fill_(24.0)
+    return Ensemble(members, ModelRecord("by chance", ELEMENTS), load_model(shipped_model("7net-0")).confidence)
 
 
 def parents(source: str) -> list[Crystal]:
@@ -58,7 +63,7 @@ def parents(source: str) -> list[Crystal]:
 
 def candidates(source: str, count: int) -> list[Crystal]:
     symbols = [SYMBOLS[number] for number in ELEMENTS]
-    return [crystal for _, crystal in substitutes(parents(source), symbols, (), count, seed=0)]
+    return substitutes(parents(source), symbols, (), count, seed=0)
 
 
 def one_at_a_time(model: Ensemble, asked: Sequence[CrystalLike]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -73,6 +78,7 @@ def one_at_a_time(model: Ensemble, asked: Sequence[CrystalLike]) -> np.ndarray[A
 
 def rates(source: str, quick: bool) -> dict[str, Any]:
     model, asked = ensemble(), candidates(source, 40 if quick else 1_000)
+    _, seconds_single = cpu_seconds(lambda: model.predict(asked, members=1))
     few = random.Random(0).sample(asked, 3 if quick else 20)
     model.predict(few, volume_scan=True)  # compiles
     _, seconds = cpu_seconds(lambda: model.predict(asked, volume_scan=True))
@@ -82,6 +88,7 @@ def rates(source: str, quick: bool) -> dict[str, Any]:
         f"{source}_candidates": len(asked),
         f"{source}_sites": float(np.mean([crystal.nsites for crystal in asked])),
         f"{source}_candidates_per_s": len(asked) / seconds,
+        f"{source}_single_candidates_per_s": len(asked) / seconds_single,
         f"{source}_one_at_a_time_per_s": len(few) / seconds_slow,
         f"{source}_ratio": seconds_slow / seconds_few,
         f"{source}_max_abs_diff_ev_per_atom": float(np.abs(together - slowly).max()),

@@ -30,8 +30,8 @@ LEVEL = "7net-0"
 STEPS = 100
 
 
-def drawn(count: int, each: int, most_sites: int) -> Iterator[tuple[str, str, Crystal]]:
-    """(name, formula, structure)"""
+def drawn(count: int, each: int, most_sites: int) -> Iterator[tuple[str, Crystal]]:
+    """(name, structure)"""
     rows = predictors_data.some(Split.TEST, most_sites=most_sites).drop_duplicates("formula")
     rows = rows[rows.elements > 1].sample(frac=1.0, random_state=0)
     done = 0
@@ -44,7 +44,7 @@ def drawn(count: int, each: int, most_sites: int) -> Iterator[tuple[str, str, Cr
             continue
         done += 1
         for found in search.structures(each, seed=0):
-            yield f"random:{row.formula}:{found.index}", row.formula, found.crystal
+            yield f"random:{row.formula}:{found.index}", found.crystal
 
 
 def relaxed(engine: Engine, crystals: Sequence[Crystal]) -> list[tuple[Crystal, float] | None]:
@@ -75,8 +75,9 @@ def main() -> None:
         done += more
         print(f"{done} of {len(records)}", flush=True)
 
-    relabel(records, lambda crystals: relaxed(engine, crystals), asked.folder, told)
-    table = with_targets(asked.folder, load_level(LEVEL))
+    level = load_level(LEVEL)
+    relabel(records, lambda crystals: relaxed(engine, crystals), level, asked.folder, told)
+    table = with_targets(asked.folder, level)
     path = asked.folder.with_suffix(".parquet")
     table.to_parquet(path)
     print(json.dumps({"drawn": len(records), "relaxed": len(table), "table": str(path)}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ def batch_graphs(graphs: Sequence[Graph]) -> BatchedGraph:
 class OverGraphs:
     """What the configs of all models over neighbour lists do alike; each has a `cutoff` (angstrom)."""
 
+    needs_structure: ClassVar[bool] = True
     cutoff: float
 
     def scaled(self, encoded: Graph, factor: float) -> Graph:

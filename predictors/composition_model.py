@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ def batch_formulas(formulas: Sequence[Formula]) -> BatchedFormulas:
 class CompositionConfig:
     """Shape of the network. frequencies: sines and cosines that tell a fraction."""
 
+    needs_structure: ClassVar[bool] = False
     width: int = 128
     steps: int = 3
     frequencies: int = 8

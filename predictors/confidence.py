@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.augmentation import Perturbation, PlainCrystal, perturbed
-from predictors.calibration import FEATURES, LEVELS, Calibration, Floats
+from predictors.augmentation import Perturbation, perturbed
+from predictors.calibration import FEATURES, Calibration, Floats, Intervals
 from predictors.domain import Domain
 from predictors.graph import HEAVIEST, CrystalLike
 from predictors.predictor import Predictions
@@ -62,12 +63,10 @@ class Confidence:
         intervals = None if calibration is None else calibration.intervals(found.energy, features)
         return replace(found, distance=distance, outside=outside, intervals=intervals)
 
-    def intervals(
-        self, found: Predictions, crystals: Sequence[CrystalLike], asked: Asked, levels: Sequence[float] = LEVELS
-    ) -> Floats:
-        """(n, levels, 2) lower and upper ends. Raise KeyError for a way that has no calibration."""
+    def intervals(self, found: Predictions, crystals: Sequence[CrystalLike], asked: Asked) -> Intervals:
+        """Levels -> (n, levels, 2) lower and upper ends. Raise KeyError for a way that has no calibration."""
         _, _, features = _known_before(self.domain, found, crystals)
-        return self.calibrations[asked].intervals(found.energy, features, levels)
+        return partial(self.calibrations[asked].intervals, found.energy, features)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Its arrays, by name."""
@@ -105,9 +104,9 @@ def fitted(
 ) -> Ensemble:
     """The ensemble with the confidence that its training set and the errors on the validation part give it.
 
-    It predicts the training part (at most MOST_TRAINING crystals), the validation part, and at most MOST_COPIES
-    unrelaxed copies of the latter over the volume scan. An ensemble that can predict no crystal of one of the parts
-    comes back as it was.
+    It predicts the training part (at most MOST_TRAINING crystals), the validation part, and, where structures matter,
+    at most MOST_COPIES unrelaxed copies of the latter over the volume scan. An ensemble that can predict no crystal of
+    one of the parts comes back as it was.
     """
     rng = np.random.default_rng(seed)
     learnt, held_out = _drawn(data.part(Split.TRAIN), MOST_TRAINING, rng), data.part(Split.VALIDATION)
@@ -116,10 +115,11 @@ def fitted(
         return ensemble
     counts = _crystals_by_element([data.crystals[i] for i in data.part(Split.TRAIN)])
     domain = Domain.fit(*training.latent_and_errors(), counts, validation.latent_and_errors()[0])
-    copied = _drawn(held_out, MOST_COPIES, rng)
-    copies = _checked(ensemble, data, copied, rng, progress)
     alone = replace(validation, found=validation.found.first_member())
-    asked = {Asked.FIRST: alone, Asked.ALL: validation, Asked.SCAN: copies}
+    asked = {Asked.FIRST: alone, Asked.ALL: validation}
+    if ensemble.config.needs_structure:
+        copied = _drawn(held_out, MOST_COPIES, rng)
+        asked[Asked.SCAN] = _checked(ensemble, data, copied, rng, progress)
     calibrations = {way: one.calibration(domain) for way, one in asked.items() if one.known.any()}
     return replace(ensemble, confidence=Confidence(domain, calibrations))
 
@@ -153,7 +153,7 @@ def _checked(
     progress: Callable[[int], None] | None = None,
 ) -> _Checked:
     """rng: to ask about unrelaxed copies, over the volume scan."""
-    crystals: list[PlainCrystal] = [data.crystals[i] for i in part]
+    crystals = [data.crystals[i] for i in part]
     if rng is not None:
         crystals = [perturbed(one, Perturbation(), rng) for one in crystals]
     found = ensemble.predict(crystals, volume_scan=rng is not None, progress=progress)

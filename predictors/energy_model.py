@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -12,7 +12,13 @@ from predictors.graph import HEAVIEST, CrystalLike
 
 
 class ModelConfig(Protocol):
-    """The shape of a network, and how a crystal becomes its input. A frozen dataclass of plain values."""
+    """The shape of a network, and how a crystal becomes its input. A frozen dataclass of plain values.
+
+    needs_structure: whether lattice and positions matter; without, a composition is as good as a crystal, and there is
+    nothing to strain, rattle or scale
+    """
+
+    needs_structure: ClassVar[bool]
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
         """One crystal's input; `smallest`: the smallest factor that its lengths may be scaled by later. BadCrystal."""

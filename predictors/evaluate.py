@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from predictors.augmentation import Perturbation, perturbed
 from predictors.calibration import coverage_of, gaussian_intervals, rank_correlation
-from predictors.confidence import Asked, Confidence
+from predictors.confidence import MOST_COPIES, Asked, Confidence
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
 from predictors.graph import CrystalLike
@@ -27,6 +27,7 @@ class Errors:
     r2: coefficient of determination, NaN where all targets are equal
     coverage: share of targets between the members' quartiles; half of them if the spread is calibrated
     spearman: rank correlation of the spread with the error, NaN for fewer than three crystals
+    single_mae: `mae` of the members alone, in the mean
     """
 
     n: int
@@ -37,6 +38,7 @@ class Errors:
     bias: float
     coverage: float
     spearman: float
+    single_mae: float
 
 
 @dataclass(frozen=True)
@@ -67,21 +69,21 @@ class Foresight:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors on the relaxed crystals of each split; on unrelaxed copies of the validation part without and with
-    the volume scan. foresight: by split, for a model with a confidence."""
+    """splits: errors on the relaxed crystals of each; copies: where structures matter, on unrelaxed ones of the
+    validation part, without (`perturbed`) and with the volume scan (`perturbed_scan`); foresight: by split, for a model
+    with a confidence."""
 
     splits: dict[str, Errors]
-    perturbed: Errors
-    perturbed_scan: Errors
+    copies: dict[str, Errors] = field(default_factory=dict)
     foresight: dict[str, Foresight] = field(default_factory=dict)
 
     def as_metrics(self) -> dict[str, float]:
         """One flat name -> figure, for a model's record."""
-        parts: list[tuple[str, Errors | Foresight]] = [*self.foresight.items(), *self.splits.items()]
-        parts += [("perturbed", self.perturbed), ("perturbed_scan", self.perturbed_scan)]
+        parts: tuple[Mapping[str, Errors | Foresight], ...] = (self.foresight, self.splits, self.copies)
         return {
             f"{part}_{name}": float(value)
-            for part, errors in parts
+            for group in parts
+            for part, errors in group.items()
             for name, value in asdict(errors).items()
             if np.isfinite(value)
         }
@@ -94,26 +96,33 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Judge an ensemble on at most `most` crystals of each split, drawn by `seed`. Raise BadTrainingSet."""
+    """Judge an ensemble on the validation and test parts, and on at most `most` crystals of the training part, drawn by
+    `seed`. Raise BadTrainingSet."""
     rng = np.random.default_rng(seed)
     splits, foresight = {}, {}
     for split in Split:
-        chosen = _sample(data.part(split), most, rng)
+        chosen = data.part(split)
+        if split is Split.TRAIN:
+            chosen = _sample(chosen, most, rng)
         if len(chosen):
             crystals = [data.crystals[i] for i in chosen]
             found = ensemble.predict(crystals, progress=progress)
             splits[split.value] = errors_of(found, data.targets[chosen])
             if ensemble.confidence is not None:
                 foresight[split.value] = foresight_of(ensemble.confidence, crystals, found, data.targets[chosen])
-    chosen = _sample(data.part(Split.VALIDATION), min(most, 500), rng)
+    copies = _errors_on_copies(ensemble, data, rng, progress) if ensemble.config.needs_structure else {}
+    return Evaluation(splits, copies, foresight)
+
+
+def _errors_on_copies(
+    ensemble: Ensemble, data: TrainingSet, rng: np.random.Generator, progress: Callable[[int], None] | None
+) -> dict[str, Errors]:
+    chosen = _sample(data.part(Split.VALIDATION), MOST_COPIES, rng)
     copies = [perturbed(data.crystals[i], Perturbation(), rng) for i in chosen]
-    targets = data.targets[chosen]
-    return Evaluation(
-        splits=splits,
-        perturbed=errors_of(ensemble.predict(copies, progress=progress), targets),
-        perturbed_scan=errors_of(ensemble.predict(copies, volume_scan=True, progress=progress), targets),
-        foresight=foresight,
-    )
+    return {
+        name: errors_of(ensemble.predict(copies, volume_scan=scan, progress=progress), data.targets[chosen])
+        for name, scan in (("perturbed", False), ("perturbed_scan", True))
+    }
 
 
 def errors_of(predictions: Predictions, targets: NDArray[np.floating]) -> Errors:
@@ -134,6 +143,7 @@ def errors_of(predictions: Predictions, targets: NDArray[np.floating]) -> Errors
         bias=float(residual.mean()),
         coverage=float(((low <= target) & (target <= high)).mean()),
         spearman=rank_correlation(predictions.spread[kept], np.abs(residual)),
+        single_mae=float(np.abs(predictions.member_energies[kept] - target[:, None]).mean()),
     )
 
 
@@ -150,10 +160,11 @@ def foresight_of(
     """
     kept = np.isfinite(found.energy)
     energy, target = found.energy[kept], np.asarray(targets, dtype=np.float64)[kept]
-    after = coverage_of(lambda levels: confidence.intervals(found, crystals, asked, levels)[kept], energy, target)
+    intervals = confidence.intervals(found, crystals, asked)
+    after = coverage_of(lambda levels: intervals(levels)[kept], energy, target)
     before = coverage_of(lambda levels: gaussian_intervals(energy, found.spread[kept], levels), energy, target)
     outside = np.isin(np.flatnonzero(kept), list(found.outside or {}))
-    lower, upper = confidence.intervals(found, crystals, asked, [0.9])[kept, 0].T
+    lower, upper = intervals([0.9])[kept, 0].T
     error = np.abs(energy - target)
     return Foresight(
         coverage_50=after.shares[0.5],

@@ -36,7 +36,7 @@ class Examples:
 
     def one(self, index: int, epoch: int | None = None) -> Any:
         """The crystal as it is or, where the dice of an epoch say so, a copy of it."""
-        if epoch is None:
+        if epoch is None or not self.perturbation.probability:
             return self._kept(index, 0)
         dice = np.random.default_rng((self.seed, epoch, index))
         if dice.random() >= self.perturbation.probability:
@@ -50,9 +50,10 @@ class Examples:
     def _kept(self, index: int, number: int) -> Any:
         """Copy `number`, or for 0 the crystal itself."""
         if (index, number) not in self._encoded:
-            dice = np.random.default_rng((self.seed, KEPT, index, number))
             self._encoded[index, number] = (
-                self._copy(index, dice) if number else self.config.encode(self.data.crystals[index])
+                self._copy(index, np.random.default_rng((self.seed, KEPT, index, number)))
+                if number
+                else self.config.encode(self.data.crystals[index])
             )
         return self._encoded[index, number]
 

@@ -67,10 +67,7 @@ class ModelFiles:
         return hashlib.sha256(self.about + self.weights).hexdigest()
 
     def checked(self) -> dict[str, Any]:
-        """What ABOUT says. Raise BadCheckpoint if it is damaged, of another format, or about other weights.
-
-        Models that were written before ABOUT held a hash of itself are taken at their word.
-        """
+        """What ABOUT says. Raise BadCheckpoint if it is damaged, of another format, or about other weights."""
         try:
             about: dict[str, Any] = dict(json.loads(self.about))
             version, weights = about["format"], about["weights_sha256"]
@@ -80,7 +77,7 @@ class ModelFiles:
             raise BadCheckpoint(
                 f"model {self.name} is of format {version}, this code reads {FORMAT}: update motherlode"
             )
-        if "sha256" in about and about["sha256"] != hash_of(about):
+        if about.get("sha256") != hash_of(about):
             raise BadCheckpoint(f"model {self.name}: {ABOUT} isn't what was written: fetch the model again")
         if weights != hashlib.sha256(self.weights).hexdigest():
             raise BadCheckpoint(

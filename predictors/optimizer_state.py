@@ -21,6 +21,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, 
     kinds = [group.removeprefix("optimizer_") for group in state.groups if group.startswith("optimizer_")]
     for name, parameter in model.named_parameters():
         optimizer.state[parameter] = {
-            kind: state.group(f"optimizer_{kind}")[name].to(parameter.device if kind != "step" else "cpu")
-            for kind in kinds
+            kind: state.group(f"optimizer_{kind}")[name].to(parameter.device) for kind in kinds
         }

@@ -4,6 +4,7 @@ formula    the MD5 of the `formula` column as it stands, as in the paper: no com
 chemsys    the MD5 of the chemical system: none is in two parts
 prototype  the MD5 of the `prototype` column: no structure type is in two parts
 time       `created_at`: learn from the oldest 80 %, be judged on the newest 15 %; no moment is in two parts
+given      the `split` column: train, validation (or val) or test; what is in two parts is the table's own matter
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+PARTS: dict[str, Split] = {**{split.value: split for split in Split}, "val": Split.VALIDATION}
+"""By the words that tables have for them."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A way to split a table. column: what it reads; assign: that column's values -> the part of each row."""
@@ -41,11 +46,16 @@ class Way:
     assign: Callable[[Sequence[Any]], list[Split]]
 
 
-def split_table(way: str, columns: Mapping[str, Sequence[Any]]) -> list[Split]:
-    """The part of each row. Raise BadTrainingSet for an unknown way, and for a column or values that aren't there."""
+def column_of(way: str) -> str:
+    """What a way to split reads. Raise BadTrainingSet for an unknown one."""
     if way not in WAYS:
         raise BadTrainingSet(f"there is no split {way!r}: choose {', '.join(WAYS)}")
-    column = WAYS[way].column
+    return WAYS[way].column
+
+
+def split_table(way: str, columns: Mapping[str, Sequence[Any]]) -> list[Split]:
+    """The part of each row. Raise BadTrainingSet for an unknown way, and for a column or values that aren't there."""
+    column = column_of(way)
     if column not in columns:
         raise BadTrainingSet(f"the split by {way} needs a column {column!r}, which the table lacks")
     values = columns[column]
@@ -101,6 +111,13 @@ def by_time(moments: Sequence[Any]) -> list[Split]:
     return [parts[(time >= validation) + (time >= test)] for time in times]
 
 
+def as_given(parts: Sequence[str]) -> list[Split]:
+    """As each row says. Raise BadTrainingSet for other words."""
+    if other := sorted({str(part) for part in parts} - PARTS.keys()):
+        raise BadTrainingSet(f"the column split says {', '.join(PARTS)}, not {', '.join(other)}")
+    return [PARTS[part] for part in parts]
+
+
 def _moment(value: Any) -> datetime:
     """UTC where it names no time zone."""
     try:
@@ -115,6 +132,7 @@ WAYS: dict[str, Way] = {
     "chemsys": Way("formula", by_chemical_system),
     "prototype": Way("prototype", by_prototype),
     "time": Way("created_at", by_time),
+    "given": Way("split", as_given),
 }
 
 

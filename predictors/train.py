@@ -76,6 +76,7 @@ class Member:
     def run_epoch(self) -> EpochMetrics:
         """One pass over the training part (cut short when the time is up), then the validation error."""
         started, before = time.monotonic(), self.elapsed
+        self._seed_dropout()
         losses: list[float] = []
         seen, rate = 0, 0.0
         batches = self._batches(self._epoch())
@@ -93,6 +94,10 @@ class Member:
         error = self._validation_error()
         self.elapsed = before + time.monotonic() - started
         return self._note(self.crew.mean(float(np.mean(losses))), error, rate, speed)
+
+    def _seed_dropout(self) -> None:
+        """Of this epoch and process, so that a run taken up again drops what it would have dropped."""
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, self._epoch(), self.crew.rank)).generate_state(1)[0]))
 
     def _update(self, indices: Indices, rate: float) -> float:
         """One step down the gradient of a batch; what its loss was on this process's share, eV per atom."""

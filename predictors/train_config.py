@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from predictors.augmentation import Perturbation
 from predictors.energy_model import ModelConfig
 from predictors.errors import BadConfig
-from predictors.shapes import KINDS, as_values
+from predictors.shapes import KINDS, as_values, kind_of
 from predictors.structure_model import StructureConfig
 
 Count = Annotated[int, Field(ge=1)]
@@ -46,6 +46,14 @@ class TrainConfig:
     bfloat16: bool = False  # matrix products of half the digits, where there is a GPU
     max_minutes: Amount | None = None  # the schedule is hurried so that it ends then
 
+    def __post_init__(self) -> None:
+        """Raise BadConfig for perturbed copies of what has no structure."""
+        if self.perturbation.probability and not self.model.needs_structure:
+            raise BadConfig(
+                f"a {kind_of(self.model)} model sees no structure that could be perturbed: "
+                f"perturbation.probability is {self.perturbation.probability:g}, it should be 0"
+            )
+
 
 def read_config(path: Path | None, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """The config that a file says (.toml or .json; None: the defaults) after `changes`. Raise BadConfig.
@@ -72,8 +80,8 @@ def config_of(values: Mapping[str, Any]) -> TrainConfig:
         raise BadConfig(f"model: there is no kind {kind!r}: choose {', '.join(KINDS)}")
     shape = _checked(KINDS[kind], model, f"model of kind {kind}: ")
     _check_shape(shape, f"model of kind {kind}: ")
-    if kind == "composition":
-        perturbation = {"probability": 0.0, **perturbation}  # a formula stays what it is however its atoms move
+    if not KINDS[kind].needs_structure:
+        perturbation = {"probability": 0.0, **perturbation}
     moves = _checked(Perturbation, perturbation, "perturbation: ")
     _check_perturbation(moves)
     return TrainConfig(**{**checked, "model": KINDS[kind](**shape), "perturbation": Perturbation(**moves)})
@@ -102,7 +110,8 @@ def _table(value: Any, name: str) -> dict[str, Any]:
 
 def _checked(shape: type[Any], values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """The values, if they are fields of a dataclass and of their types."""
-    hints = get_type_hints(shape, include_extras=True)
+    known = get_type_hints(shape, include_extras=True)
+    hints = {field.name: known[field.name] for field in fields(shape)}
     if unknown := sorted(values.keys() - hints.keys()):
         raise BadConfig(f"{where}there is no {', '.join(unknown)}; there are {', '.join(hints)}")
     return {name: _one(hints[name], value, f"{where}{name}") for name, value in values.items()}

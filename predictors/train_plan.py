@@ -1,13 +1,18 @@
 """One member's training as a file, and the program that runs it: alone, or as one of the processes of torchrun.
 
-python -m predictors.train_plan PLAN.json
-torchrun --nproc-per-node 2 -m predictors.train_plan PLAN.json
+python -m predictors.train_plan [--attended] PLAN.json
+torchrun --nproc-per-node 2 -m predictors.train_plan [--attended] PLAN.json
+
+--attended: end when the standard input does, which whoever started it holds open.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,6 +20,9 @@ from typing import Self
 from predictors.errors import BadConfig, PredictorError
 from predictors.model_files import write_atomically
 from predictors.train_config import TrainConfig, config_of, values_of
+
+ORPHANED = 75
+"""Exit code where whoever started the training has gone."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,29 @@ class MemberPlan:
         from predictors.train import train_member
         from predictors.training_set import read_training_set
 
-        data = read_training_set(self.table, self.excluded, split_by=self.split)
+        structures = self.config.model.needs_structure
+        data = read_training_set(self.table, self.excluded, split_by=self.split, structures=structures)
         for _ in train_member(data, self.folder, self.config, self.seed):
             pass
 
 
+def _end_with_input() -> None:
+    """At once: an epoch that is half done is lost, as by any other kill."""
+    while os.read(0, 1024):  # not through sys.stdin: its lock, held by a thread, makes the interpreter abort as it ends
+        pass
+    os._exit(ORPHANED)
+
+
 def main() -> None:
     """Run the plan that the command line names; 1 and one line for what its user can mend."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m predictors.train_plan PLAN.json")
+    parser = argparse.ArgumentParser(prog="python -m predictors.train_plan")
+    parser.add_argument("--attended", action="store_true")
+    parser.add_argument("plan", type=Path)
+    asked = parser.parse_args()
+    if asked.attended:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
-        MemberPlan.read(Path(sys.argv[1])).run()
+        MemberPlan.read(asked.plan).run()
     except PredictorError as error:
         sys.exit(f"lode: {error}")
 

@@ -1,19 +1,25 @@
-"""The crystals to learn from: a parquet table, read, checked and split."""
+"""The crystals, or for models without structures the compositions, to learn from: a table, read, checked and split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from predictors.augmentation import PlainCrystal
+from predictors.compositions import PlainComposition, composition_of
 from predictors.errors import BadCrystal, BadTrainingSet
 from predictors.graph import HEAVIEST, CrystalLike, check_crystal
-from predictors.splits import Split, composition_key, split_table
-from predictors.training_table import Part, read_table
+from predictors.splits import Split, column_of, composition_key, split_table
+from predictors.training_table import STRUCTURE, Part, read_table
+
+LARGEST_GROUND_STATE = 5.0
+"""eV/atom either way. No compound is that firm; what says so is a calculation that went wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,38 +50,77 @@ class TrainingSet:
 
 
 def read_training_set(
-    path: Path, excluded: Iterable[str] = (), max_sites: int | None = None, split_by: str = "formula"
+    path: Path,
+    excluded: Iterable[str] = (),
+    max_sites: int | None = None,
+    split_by: str = "formula",
+    structures: bool = True,
 ) -> TrainingSet:
-    """Read a table with the columns `formula`, `lattice` (9), `numbers` (n), `frac_coords` (3n), `target` (eV/atom).
+    """Read a table with the columns `formula`, `target` (eV/atom) and, for models that need structures, `lattice` (9),
+    `numbers` (n), `frac_coords` (3n).
 
+    structures: without, the compositions of the formulas are what is learnt from: each once, with its lowest energy.
     Rows of an excluded composition, however its formula is written, are in no part at all; where the parts begin and
     end doesn't depend on what is left out. Raise BadTrainingSet.
     """
-    forbidden = {composition_key(formula): formula for formula in excluded}
-    table = read_table(path)
-    columns = {name: table.rows[name].to_pylist() for name in table.rows.column_names}
-    kept = [
-        row
-        for row, formula in enumerate(columns["formula"])
-        if composition_key(_known(formula)) not in forbidden
-        and len(columns["numbers"][row] or ()) <= (max_sites or np.inf)
-    ]
+    table = read_table(path, structures)
+    columns = _columns(table.rows, split_by, structures)
     parts = split_table(split_by, columns)
-    crystals = [_crystal(*(columns[name][row] for name in CRYSTAL)) for row in kept]
-    energies = np.array([columns["target"][row] for row in kept], dtype=np.float32)
+    keys = [composition_key(_known(formula)) for formula in columns["formula"]]
+    forbidden = {composition_key(formula): formula for formula in excluded}
+    kept = [row for row, key in enumerate(keys) if key not in forbidden]
+    targets = _targets(path.name, columns, kept)
+    kept = _small(columns, kept, max_sites) if structures else _ground_states(keys, targets, kept)
     splits = [parts[row] for row in kept]
-    _check(path.name, energies, splits)
+    _check_parts(path.name, splits)
+    crystals = _crystals(columns, kept) if structures else _compositions(columns, keys, kept)
     excluded_formulas = tuple(sorted(forbidden.values()))
-    return TrainingSet(crystals, energies, splits, excluded_formulas, table.sha256, split_by, tuple(table.parts))
+    return TrainingSet(crystals, targets[kept], splits, excluded_formulas, table.sha256, split_by, tuple(table.parts))
 
 
-CRYSTAL = ("formula", "lattice", "numbers", "frac_coords")
+def _columns(rows: pa.Table, split_by: str, structures: bool) -> dict[str, list[Any]]:
+    """Those that are read here, as plain values."""
+    wanted = {"formula", "target", *(STRUCTURE if structures else ()), column_of(split_by)}
+    return {name: rows[name].to_pylist() for name in rows.column_names if name in wanted}
+
+
+def _targets(file: str, columns: Mapping[str, list[Any]], rows: list[int]) -> NDArray[np.float32]:
+    """Of all rows; those of `rows` are numbers."""
+    targets = np.array(columns["target"], dtype=np.float32)
+    if wrong := int((~np.isfinite(targets[rows])).sum()):
+        raise BadTrainingSet(f"{file}: {wrong} targets are missing, NaN or infinite")
+    return targets
+
+
+def _small(columns: Mapping[str, list[Any]], rows: list[int], max_sites: int | None) -> list[int]:
+    if max_sites is None:
+        return rows
+    return [row for row in rows if len(columns["numbers"][row] or ()) <= max_sites]
+
+
+def _ground_states(keys: list[str], targets: NDArray[np.float32], rows: list[int]) -> list[int]:
+    """The row of the lowest energy of each composition, in order, but for wild energies."""
+    lowest: dict[str, int] = {}
+    for row in rows:
+        if abs(targets[row]) <= LARGEST_GROUND_STATE:
+            best = lowest.setdefault(keys[row], row)
+            if targets[row] < targets[best]:
+                lowest[keys[row]] = row
+    return sorted(lowest.values())
 
 
 def _known(formula: str | None) -> str:
     if formula is None:
         raise BadTrainingSet("a row has no formula")
     return formula
+
+
+def _compositions(columns: Mapping[str, list[Any]], keys: list[str], rows: list[int]) -> list[PlainComposition]:
+    return [composition_of(columns["formula"][row], keys[row]) for row in rows]
+
+
+def _crystals(columns: Mapping[str, list[Any]], rows: list[int]) -> list[PlainCrystal]:
+    return [_crystal(columns["formula"][row], *(columns[name][row] for name in STRUCTURE)) for row in rows]
 
 
 def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: list[float]) -> PlainCrystal:
@@ -91,9 +136,7 @@ def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: lis
     return crystal
 
 
-def _check(name: str, energies: NDArray[np.float32], splits: list[Split]) -> None:
-    if not np.isfinite(energies).all():
-        raise BadTrainingSet(f"{name}: {int((~np.isfinite(energies)).sum())} targets are missing, NaN or infinite")
+def _check_parts(name: str, splits: list[Split]) -> None:
     for split in (Split.TRAIN, Split.VALIDATION):
         if split not in splits:
             raise BadTrainingSet(

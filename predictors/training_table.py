@@ -20,17 +20,21 @@ import pyarrow.parquet as pq
 
 from predictors.errors import BadTrainingSet
 
-NEEDED: dict[str, pa.DataType] = {
-    "formula": pa.string(),
+NEEDED: dict[str, pa.DataType] = {"formula": pa.string(), "target": pa.float64()}
+STRUCTURE: dict[str, pa.DataType] = {
     "lattice": pa.list_(pa.float64()),
     "numbers": pa.list_(pa.int64()),
     "frac_coords": pa.list_(pa.float64()),
-    "target": pa.float64(),
 }
+"""What models of structures need besides."""
+
 WELCOME: dict[str, pa.DataType] = {"id": pa.string(), "prototype": pa.string(), "created_at": pa.string()}
 """What rows may carry besides: their name, and what some splits go by."""
 
-COLUMNS = NEEDED | WELCOME
+COLUMNS = NEEDED | STRUCTURE | WELCOME
+READ = COLUMNS | {"split": pa.string()}
+"""Of other people's tables: the part of each row, where these are given."""
+
 ABOUT = b"motherlode"
 BATCH = 1024
 
@@ -60,7 +64,7 @@ class ContentHash:
         self._values: dict[str, Any] = {}
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Take in more rows; all batches have the same columns, of the types of COLUMNS."""
+        """Take in more rows; all batches have the same columns, of the types of READ."""
         self.rows += batch.num_rows
         for name in batch.schema.names:
             lengths, values = _bytes_of(batch.column(name))
@@ -97,17 +101,21 @@ class TrainingTable:
         return content_hash(self.rows).hexdigest()
 
 
-def read_table(path: Path) -> TrainingTable:
-    """The columns of COLUMNS that a file has. Raise BadTrainingSet if it is no such table."""
+def read_table(path: Path, structures: bool = False) -> TrainingTable:
+    """The columns of READ that a file has. Raise BadTrainingSet if it is no such table.
+
+    structures: whether those of STRUCTURE must be among them
+    """
     if not path.is_file():
         raise BadTrainingSet(f"no training table at {path}")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise BadTrainingSet(f"{path.name} isn't a parquet table: {_one_line(error)}") from error
-    if missing := [name for name in NEEDED if name not in table.column_names]:
+    needed = NEEDED | (STRUCTURE if structures else {})
+    if missing := [name for name in needed if name not in table.column_names]:
         raise BadTrainingSet(f"{path.name} lacks the columns {', '.join(missing)}")
-    rows = pa.table({name: _cast(table[name], path.name, name) for name in COLUMNS if name in table.column_names})
+    rows = pa.table({name: _cast(table[name], path.name, name) for name in READ if name in table.column_names})
     about = _about(table, path.name)
     level = about.get("level")
     parts = [Part(**part) for part in about.get("parts", [])]
@@ -160,13 +168,13 @@ def joined(tables: Iterable[TrainingTable], level: str) -> TrainingTable:
                     f"{part.name} holds targets of level {part.level}, not {level}: "
                     "one model learns from one level (`lode level bridge` brings energies to another)"
                 )
-    shared = [name for name in COLUMNS if all(name in table.rows.column_names for table in tables)]
+    shared = [name for name in READ if all(name in table.rows.column_names for table in tables)]
     rows = pa.concat_tables([table.rows.select(shared) for table in tables]).combine_chunks()
     return TrainingTable(rows, level, [part for table in tables for part in table.parts])
 
 
 def content_hash(rows: pa.Table) -> ContentHash:
-    """Digests of a table whose columns have the types of COLUMNS."""
+    """Digests of a table whose columns have the types of READ."""
     found = ContentHash()
     for batch in rows.to_batches(max_chunksize=BATCH):
         found.update(batch)
@@ -195,10 +203,10 @@ def _lengths(lengths: Iterable[int | None]) -> bytes:
 
 def _cast(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
     try:
-        cast = column.cast(COLUMNS[name])
+        cast = column.cast(READ[name])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise BadTrainingSet(f"{file}: column {name} can't be read as {COLUMNS[name]}: {_one_line(error)}") from error
-    inner = [chunk.flatten() for chunk in cast.chunks] if pa.types.is_list(COLUMNS[name]) else []
+        raise BadTrainingSet(f"{file}: column {name} can't be read as {READ[name]}: {_one_line(error)}") from error
+    inner = [chunk.flatten() for chunk in cast.chunks] if pa.types.is_list(READ[name]) else []
     if any(values.null_count for values in inner):
         raise BadTrainingSet(f"{file}: numbers are missing within column {name}")
     return cast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session
 from registry.database import long_transaction
 from registry.errors import FilterError, LevelMismatch
 from registry.exporters.materials import EnergySource, held_back_by, refuse_unknown_sources
-from registry.models import Calculation, Composition, HullState, Structure
+from registry.identity.composition import Composition
+from registry.models import Calculation, HullState, Structure
 from registry.query import sql
 from registry.query.columns import COLUMNS, Final
 from registry.query.conditions import conjuncts
@@ -26,7 +28,6 @@ Row = dict[str, Any]
 
 SHOWN: tuple[ColumnElement[Any], ...] = (
     Final.public_id.label("id"),
-    Composition.reduced_formula.label("formula"),
     Final.lattice.label("lattice"),
     Final.species.label("species"),
     Final.coords.label("coords"),
@@ -90,8 +91,9 @@ def training_query(
 def training_rows(session: Session, query: TrainingQuery) -> Iterator[Row]:
     """One row per entry, in the order in which the crystals came in, through a cursor on the server.
 
-    id: of the relaxed crystal; formula; lattice (9), angstrom; numbers (n); frac_coords (3n); target: formation energy,
-    eV/atom; prototype: of the relaxed crystal where it has one, or None; created_at: when the material came in, ISO.
+    id: of the relaxed crystal; formula: reduced, in the order of the alphabet; lattice (9), angstrom; numbers (n);
+    frac_coords (3n); target: formation energy, eV/atom; prototype: of the relaxed crystal where it has one, or None;
+    created_at: when the material came in, ISO.
     Raises FilterError, NotFound.
     """
     long_transaction(session)  # whoever reads our output may take a break
@@ -129,7 +131,8 @@ def _free(query: TrainingQuery) -> ColumnElement[bool]:
 
 
 def _row(row: RowMapping) -> Row:
-    told = {name: row[name] for name in ("id", "formula", "lattice", "target", "prototype")}
+    told = {name: row[name] for name in ("id", "lattice", "target", "prototype")}
+    formula = Composition.of(Counter(row["species"])).alphabetical_formula
     coords = np.frombuffer(row["coords"], dtype="<f8")
     moment = row["created_at"].astimezone(UTC).isoformat()
-    return {**told, "numbers": row["species"], "frac_coords": coords.tolist(), "created_at": moment}
+    return {**told, "formula": formula, "numbers": row["species"], "frac_coords": coords.tolist(), "created_at": moment}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from predictors.train_plan import MemberPlan
 
 TRAIN = "predictors.train_plan"
+Child = subprocess.Popen[bytes]
 
 
 def train_members(
@@ -23,13 +24,18 @@ def train_members(
     """Train `jobs` members at a time, each by `processes` that share its batches. What was begun goes on.
 
     Beside the folder of each member stand its plan (.json) and what its processes said (.log). Raises TrainingFailed,
-    when those that train already have ended.
+    when those that train already have ended. Whatever else ends this function or this process ends them at once.
     """
     total = sum(plan.config.epochs for plan in plans)
+    children: list[Child] = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_train, plan, processes) for plan in plans]
-        while _running(futures):
-            report("training", sum(_epochs(plan.folder) for plan in plans), total)
+        futures = [pool.submit(_train, plan, processes, children) for plan in plans]
+        try:
+            while _running(futures):
+                report("training", sum(_epochs(plan.folder) for plan in plans), total)
+        except BaseException:
+            _end(futures, children)
+            raise
     for future in futures:
         if not future.cancelled():
             future.result()
@@ -45,14 +51,27 @@ def _running(futures: Sequence[Future[None]]) -> bool:
     return any(not future.done() for future in futures)
 
 
-def _train(plan: MemberPlan, processes: int) -> None:
+def _end(futures: Sequence[Future[None]], children: Sequence[Child]) -> None:
+    """No other member begins, and those that train end, also one that begins just now."""
+    for future in futures:
+        future.cancel()
+    while not all(future.done() for future in futures):
+        for child in tuple(children):
+            child.terminate()
+        wait(futures, timeout=0.2)
+
+
+def _train(plan: MemberPlan, processes: int, children: list[Child]) -> None:
     file, log = plan.folder.with_suffix(".json"), plan.folder.with_suffix(".log")
     plan.write(file)
     crew = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     with log.open("wb") as said:
-        done = subprocess.run([sys.executable, *crew, "-m", TRAIN, str(file)], stdin=subprocess.DEVNULL, stderr=said)
-    if done.returncode:
-        raise TrainingFailed(f"member {plan.seed}: {_reason(log, done.returncode)}")
+        command = [sys.executable, *crew, "-m", TRAIN, "--attended", str(file)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as child:
+            children.append(child)
+            code = child.wait()  # the pipe stays open, by which it knows that we live
+    if code:
+        raise TrainingFailed(f"member {plan.seed}: {_reason(log, code)}")
 
 
 def _reason(log: Path, code: int) -> str:

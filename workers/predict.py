@@ -168,12 +168,12 @@ def _row(crystal: Crystal, found: Predictions, index: int) -> Row:
     marks: list[str] = list(flags(crystal, neighbour_pairs(crystal)))
     said: Row = {}
     if np.isfinite(found.energy[index]):
-        said = _said(found, index)
-        marks += _doubts(found, index)
+        said = figures_of(found, index)
+        marks += doubts_about(found, index)
     return UNKNOWN | {"formula": Composition.of(crystal.amounts).reduced_formula, "flags": marks} | said
 
 
-def _said(found: Predictions, index: int) -> Row:
+def figures_of(found: Predictions, index: int) -> Row:
     interval = interval_90(found, index)
     return {
         "formation_energy_per_atom": float(found.energy[index]),
@@ -183,7 +183,7 @@ def _said(found: Predictions, index: int) -> Row:
     }
 
 
-def _doubts(found: Predictions, index: int) -> list[str]:
+def doubts_about(found: Predictions, index: int) -> list[str]:
     """Why an energy shouldn't be trusted."""
     doubts = ["wide spread: the members disagree"] if found.spread[index] > WIDE_SPREAD else []
     outside = (found.odd | (found.outside or {})).get(index)

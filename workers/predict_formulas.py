@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from predictors.errors import BadTrainingSet
 from predictors.model_files import ModelFiles
 from registry.errors import NotFound, SettingsError
 from registry.identity.composition import Composition
+from registry.models import Level, Model
 from workers.bridge import over, say_bridge
-from workers.predict import WIDE_SPREAD
-from workers.train import SHIPPED
+from workers.predict import doubts_about, figures_of
+from workers.select import named_model
+from workers.train import SHIPPED, model_files
 
 if TYPE_CHECKING:
     from predictors.bridge import Bridge
-    from predictors.composition_set import PlainComposition
-    from predictors.predictor import Predictor
+    from predictors.compositions import PlainComposition
+    from predictors.predictor import Predictions, Predictor
 
 LEVEL = "mp2018"
 """The one that is asked where nobody names another."""
@@ -26,6 +31,8 @@ UNKNOWN: dict[str, Any] = {
     "formula": None,
     "formation_energy_per_atom": None,
     "spread": None,
+    "interval_90": None,
+    "out_of_domain": None,
     "bridge": None,
     "flags": [],
 }
@@ -43,9 +50,19 @@ def shipped_composition_model(level: str = LEVEL) -> Path:
     return folders[level]
 
 
+def formula_model(session: Session, name: str | None, level: str) -> ModelFiles | None:
+    """The registered model of that name; None: the promoted one of formulas of a level, if any. Raises NotFound."""
+    if name is not None:
+        return model_files(session, named_model(session, name).id)
+    promoted = sa.select(Model.id).join(Level, Level.id == Model.level_id).where(Level.name == level)
+    found = session.scalar(promoted.where(Model.promoted, ~Model.needs_structure))
+    return None if found is None else model_files(session, found)
+
+
 def predict_formulas(formulas: Sequence[str], model: ModelFiles, bridge: Bridge | None = None) -> list[Row]:
-    """One dict per formula, in order: `asked`, reduced `formula`, `formation_energy_per_atom` and `spread` (eV/atom),
-    `bridge`, `flags`, `model`, `level`; None where they can't be had (`flags` says why).
+    """One dict per formula, in order: `asked`, reduced `formula`, `formation_energy_per_atom`, `spread` and the ends of
+    its `interval_90` (eV/atom), `out_of_domain`, `bridge`, `flags`, `model`, `level`; None where they can't be had
+    (`flags` says why).
 
     The energy is that of the lowest crystal of the composition. bridge: from the model's level to the one that it is to
     be of. Raises SettingsError for a model of structures.
@@ -66,7 +83,7 @@ def predict_formulas(formulas: Sequence[str], model: ModelFiles, bridge: Bridge 
 
 def _read(formula: str) -> PlainComposition | str:
     """The composition, or why the text is none."""
-    from predictors.composition_set import composition_of
+    from predictors.compositions import composition_of
 
     try:
         return composition_of(formula)
@@ -76,20 +93,17 @@ def _read(formula: str) -> PlainComposition | str:
 
 def _predicted(compositions: Sequence[PlainComposition], predictor: Predictor, bridge: Bridge | None) -> list[Row]:
     found = predictor.predict(compositions)
-    rows = []
-    for index, composition in enumerate(compositions):
-        row = _row(composition, float(found.energy[index]), float(found.spread[index]), found.refused.get(index))
+    rows = [_row(composition, found, index) for index, composition in enumerate(compositions)]
+    for index, (row, composition) in enumerate(zip(rows, compositions, strict=True)):
         if index not in found.refused:
             say_bridge(row, composition, bridge)
-        rows.append(row)
     return rows
 
 
-def _row(composition: PlainComposition, energy: float, spread: float, refused: str | None) -> Row:
+def _row(composition: PlainComposition, found: Predictions, index: int) -> Row:
     numbers = composition.numbers.tolist()
     amounts = {number: numbers.count(number) for number in set(numbers)}
     row = UNKNOWN | {"formula": Composition.of(amounts).reduced_formula}
-    if refused is not None:
-        return row | {"flags": [refused]}
-    wide = ["wide spread: the members disagree"] if spread > WIDE_SPREAD else []
-    return row | {"formation_energy_per_atom": energy, "spread": spread, "flags": wide}
+    if index in found.refused:
+        return row | {"flags": [found.refused[index]]}
+    return row | figures_of(found, index) | {"flags": doubts_about(found, index)}

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry import queue
 from registry.crystal import Crystal
-from registry.errors import LevelMismatch, NotFound
+from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.hull.entries import level_entries
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.ingest import crystals
@@ -56,9 +56,13 @@ WHERE hull_state.level_id = :level AND hull_state.valid_to IS NULL
 """
 
 
+PROMOTED = sa.and_(Model.promoted, Model.needs_structure)
+"""Of the models of crystals."""
+
+
 def promoted_model(session: Session, level_id: int) -> Model:
     """The model that scores for a level. Raises NotFound."""
-    model = session.scalar(sa.select(Model).where(Model.level_id == level_id, Model.promoted))
+    model = session.scalar(sa.select(Model).where(Model.level_id == level_id, PROMOTED))
     if model is None:
         name = session.get_one(Level, level_id).name
         raise NotFound(f"no model is promoted for level '{name}': run `lode model promote NAME`")
@@ -75,7 +79,9 @@ def named_model(session: Session, name: str) -> Model:
 
 
 def check_level(session: Session, model: Model, level_id: int) -> None:
-    """Raises LevelMismatch unless the model predicts at the hull's level."""
+    """Raises LevelMismatch unless the model predicts at the hull's level, SettingsError for a model of formulas."""
+    if not model.needs_structure:
+        raise SettingsError(f"model '{model.name}' predicts formulas, which no candidates could be told apart by")
     if model.level_id != level_id:
         names = [session.get_one(Level, one).name for one in (model.level_id, level_id)]
         raise LevelMismatch(f"model '{model.name}' predicts at level '{names[0]}', the hull is of level '{names[1]}'")

@@ -20,11 +20,13 @@ from registry.hull.level_rows import ensure_level, level_id
 from registry.hull.levels import load_level
 from registry.models import Model, ModelFile, TrainingSet
 from workers.crews import train_members
-from workers.select import named_model
+from workers.select import PROMOTED, named_model
 
 if TYPE_CHECKING:
+    from predictors.ensemble import Ensemble
     from predictors.train_config import TrainConfig
     from predictors.train_plan import MemberPlan
+    from predictors.training_set import TrainingSet as TrainingData
 
 SHIPPED = Path(__file__).parents[1] / "predictors" / "shipped"
 
@@ -34,6 +36,7 @@ class Plan:
     """What to train: `data` are training tables (see predictors.training_set), `folder` takes checkpoints and model.
 
     split: a way of predictors.splits; processes: that share each batch of a member
+    halved: whether the weights are kept in half precision
     """
 
     data: tuple[Path, ...]
@@ -44,6 +47,7 @@ class Plan:
     split: str = "formula"
     excluded: tuple[str, ...] = ()
     processes: int = 1
+    halved: bool = False
 
     @property
     def table(self) -> Path:
@@ -65,23 +69,31 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     trained, SettingsError if the folder holds a training on other data, TrainingFailed.
     """
     from predictors.checkpoint import save_model
-    from predictors.confidence import fitted
-    from predictors.evaluate import evaluate
+    from predictors.half_precision import halved, save_halved
     from predictors.members import assemble
     from predictors.training_set import read_training_set
 
     _merge(plan)
-    data = read_training_set(plan.table, plan.excluded, split_by=plan.split)
+    structures = plan.config.model.needs_structure
+    data = read_training_set(plan.table, plan.excluded, split_by=plan.split, structures=structures)
     members = [plan.member(number) for number in range(plan.members)]
     train_members(members, jobs, plan.processes, report)
     ensemble = assemble([member.folder for member in members], plan.level)
+    ensemble = judged(halved(ensemble) if plan.halved else ensemble, data, report)
+    (save_halved if plan.halved else save_model)(ensemble, plan.folder / "model")
+    return plan.folder / "model"
+
+
+def judged(ensemble: Ensemble, data: TrainingData, report: Callable[[str, int, int], None]) -> Ensemble:
+    """With its calibration, and in its record its errors on the parts of the data that it learnt from."""
+    from predictors.confidence import fitted
+    from predictors.evaluate import evaluate
+
     report("calibrating the ensemble", 0, 0)
     ensemble = fitted(ensemble, data)
     report("judging the ensemble", 0, 0)
     metrics = {**ensemble.record.metrics, **evaluate(ensemble, data).as_metrics()}
-    ensemble = replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))
-    save_model(ensemble, plan.folder / "model")
-    return plan.folder / "model"
+    return replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))
 
 
 def register(session: Session, name: str, folder: Path) -> int:
@@ -111,6 +123,7 @@ def register_files(session: Session, name: str, files: ModelFiles) -> int:
         code_version=record.code_version,
         checkpoint_sha256=files.sha256,
         members=files.members(),
+        needs_structure=files.needs_structure(),
         metrics=dict(record.metrics),
         promoted=False,
     )
@@ -136,9 +149,12 @@ def model_files(session: Session, model_id: int) -> ModelFiles:
 
 
 def promote(session: Session, name: str) -> None:
-    """Make a model the one that scores for its level. Raises NotFound."""
+    """Make a model the one that scores for its level, or the one that is asked about formulas. Raises NotFound."""
     model = named_model(session, name)
-    session.execute(sa.update(Model).where(Model.level_id == model.level_id, Model.promoted).values(promoted=False))
+    others = sa.update(Model).where(
+        Model.level_id == model.level_id, Model.needs_structure == model.needs_structure, Model.promoted
+    )
+    session.execute(others.values(promoted=False))
     session.flush()
     model.promoted = True
     queue.ring(session)
@@ -151,7 +167,7 @@ def register_shipped(session: Session) -> list[str]:
         ensure_level(session, load_level(ModelFiles.read(folder).record().level))
         model_id = register(session, folder.name, folder)
         level = session.scalars(sa.select(Model.level_id).where(Model.id == model_id)).one()
-        if session.scalar(sa.select(Model.id).where(Model.level_id == level, Model.promoted)) is None:
+        if session.scalar(sa.select(Model.id).where(Model.level_id == level, PROMOTED)) is None:
             promote(session, folder.name)
         names.append(folder.name)
     return names
@@ -174,7 +190,8 @@ def _merge(plan: Plan) -> None:
     """Write all data in one table. Raises SettingsError if the folder holds another: its members learnt from that."""
     from predictors.training_table import joined, read_table, write_table
 
-    table = joined([read_table(path) for path in plan.data], plan.level)
+    structures = plan.config.model.needs_structure
+    table = joined([read_table(path, structures) for path in plan.data], plan.level)
     plan.folder.mkdir(parents=True, exist_ok=True)
     if plan.table.exists() and read_table(plan.table).sha256 != table.sha256:
         raise SettingsError(f"{plan.folder} holds a training on other data: choose another folder with --out")

@@ -155,7 +155,8 @@ def list_(as_json: bool) -> None:
     from api.cli.database import open_registry
 
     query = sa.text(
-        "SELECT model.name, level.name AS level, members, promoted, metrics, checkpoint_sha256, code_version,"
+        "SELECT model.name, level.name AS level, CASE WHEN needs_structure THEN 'crystals' ELSE 'formulas' END AS"
+        " predicts, members, promoted, metrics, checkpoint_sha256, code_version,"
         " model.created_at FROM model JOIN level ON level.id = level_id ORDER BY model.id"
     )
     with open_registry().connect() as connection:
@@ -165,13 +166,13 @@ def list_(as_json: bool) -> None:
         return
     for row in rows:
         row["test_mae"] = row["metrics"].get("test_mae")
-    print_table(rows, ["name", "level", "members", "promoted", "test_mae", "created_at"])
+    print_table(rows, ["name", "level", "predicts", "members", "promoted", "test_mae", "created_at"])
 
 
 @model.command()
 @click.argument("name")
 def promote(name: str) -> None:
-    """Make NAME the model that scores for its level."""
+    """Make NAME the model that scores for its level; one of formulas, the one that `lode predict --formula` asks."""
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
@@ -179,4 +180,4 @@ def promote(name: str) -> None:
 
     with Session(open_registry()) as session, session.begin():
         run(session, name)
-    click.echo(f"{name} scores from now on")
+    click.echo(f"{name} is asked from now on")

@@ -5,30 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli.bridge import bridge_of, by_bridge, shown_bridge
 from api.cli.output import print_json, print_table
 
+if TYPE_CHECKING:
+    from predictors.model_files import ModelFiles
+
 
 def predict_and_print(
     formulas: Sequence[str], name: str | None, level: str | None, as_json: bool, no_registry: bool = False
 ) -> None:
-    """Say the ground-state energies of formulas; needs a database for a bridge alone. Exit code 1 where one couldn't be
-    predicted.
+    """Say the ground-state energies of formulas. Exit code 1 where one couldn't be predicted.
 
-    name: the folder of a composition model; None: the one that ships for `level`. Raises NotFound, LevelMismatch.
+    name: a composition model of the registry, or its folder; None: the one that is promoted for `level`, else the one
+    that ships for it. Raises NotFound.
     """
-    from predictors.model_files import ModelFiles
-    from registry.errors import NotFound
-    from workers.predict_formulas import LEVEL, predict_formulas, shipped_composition_model
+    from workers.predict_formulas import predict_formulas
 
-    if name is not None and not Path(name).is_dir():
-        raise NotFound(f"no folder '{name}': a model of formulas is named by its folder")
-    folder = Path(name) if name is not None else shipped_composition_model(level or LEVEL)
-    model = ModelFiles.read(folder)
+    model = _model(name, level, no_registry)
     rows = predict_formulas(formulas, model, bridge_of(model, level, no_registry))
     failed = [row for row in rows if row["formation_energy_per_atom"] is None]
     for row in failed:
@@ -39,7 +37,41 @@ def predict_and_print(
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    shown = [{**row, "bridge": shown_bridge(row["bridge"]), "flags": ", ".join(row["flags"])} for row in rows]
+    shown = [_shown(row) for row in rows]
     over = by_bridge(rows)
-    columns = ["asked", "formula", "formation_energy_per_atom", "spread", *(["bridge"] if over else []), "flags"]
+    columns = ["asked", "formula", "formation_energy_per_atom", "interval_90", "spread"]
+    columns += [*(["bridge"] if over else []), "flags"]
     print_table(shown, columns, f"eV/atom at level {rows[0]['level']}{over}, of the ground state" if rows else "")
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    texts = {"interval_90": _interval(row["interval_90"]), "flags": ", ".join(row["flags"])}
+    return {**row, **texts, "bridge": shown_bridge(row["bridge"])}
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
+
+
+def _model(name: str | None, level: str | None, no_registry: bool) -> ModelFiles:
+    """Without a database, or where none answers, what ships has to do."""
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from predictors.model_files import ModelFiles
+    from registry.errors import DatabaseUnavailable, NotFound
+    from workers.predict_formulas import LEVEL, formula_model, shipped_composition_model
+
+    if name is not None and Path(name).is_dir():
+        return ModelFiles.read(Path(name))
+    if no_registry and name is not None:
+        raise NotFound(f"no folder '{name}': without a registry a model of formulas is named by its folder")
+    if not no_registry:
+        try:
+            with Session(open_registry()) as session:
+                if (found := formula_model(session, name, level or LEVEL)) is not None:
+                    return found
+        except DatabaseUnavailable as error:
+            if name is not None:
+                raise NotFound(f"no folder '{name}', and no registry to look for it: {error}") from error
+    return ModelFiles.read(shipped_composition_model(level or LEVEL))

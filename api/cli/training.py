@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MODEL = ("kind", "width", "steps")
 """Options that are fields of the network's shape."""
 
-WAYS = ("formula", "chemsys", "prototype", "time")
+WAYS = ("formula", "chemsys", "prototype", "time", "given")
 PATH = click.Path(path_type=Path)
 SPLIT = click.option("--split", type=click.Choice(WAYS), default="formula", show_default=True, help="What parts go by.")
 
@@ -60,6 +60,7 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--exclude", type=PATH, help="File of formulas to leave out.")
 @config_options
 @click.option("--out", type=PATH, help="Folder of checkpoints and model.  [default: runs/NAME]")
+@click.option("--half", "halved", is_flag=True, help="Keep the weights in half precision: half the size.")
 @click.option("--no-registry", is_flag=True, help="Only write the model's folder.")
 def train(
     data: tuple[Path, ...],
@@ -72,11 +73,12 @@ def train(
     exclude: Path | None,
     config_file: Path | None,
     out: Path | None,
+    halved: bool,
     no_registry: bool,
     **options: Any,
 ) -> None:
     """Train an ensemble on DATA: tables of `lode model dataset`, or any parquet with formula, lattice (9), numbers,
-    frac_coords, target (eV/atom at the level).
+    frac_coords, target (eV/atom at the level); for models of kind composition, formula and target alone.
 
     Learns from 80 % of the rows, stops by 5 %, is judged on 15 %. Interrupted or killed, the same command goes on from
     the last epoch of each member.
@@ -86,7 +88,8 @@ def train(
     from workers.train import train as run
 
     config = read_config(config_file, _changes(options))
-    plan = Plan(data, out or Path("runs") / name, level, members, config, split, _formulas(exclude), processes)
+    excluded = _formulas(exclude)
+    plan = Plan(data, out or Path("runs") / name, level, members, config, split, excluded, processes, halved)
     with progress() as advance:
         folder = run(plan, jobs, advance)
     click.echo(f"the model is in {folder}")
@@ -200,7 +203,7 @@ def evaluate(name: str, file: Path, split: str, bridge: Path | None, as_json: bo
     from workers.evaluate import evaluate as run
 
     files = _model_files(name)
-    data = read_training_set(file, split_by=split)
+    data = read_training_set(file, split_by=split, structures=files.needs_structure())
     with progress() as advance:
         found = run(
             files, data, Bridge.read(bridge) if bridge else None, lambda done, of: advance("predicting", done, of)

@@ -340,7 +340,10 @@ def upgrade() -> None:
         sa.Column("level_id", sa.BigInteger(), nullable=False),
         sa.Column("excluded_formulas", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column(
-            "split", sa.Text(), nullable=False, comment="by what it was parted: formula, chemsys, prototype or time"
+            "split",
+            sa.Text(),
+            nullable=False,
+            comment="by what it was parted: formula, chemsys, prototype, time or given",
         ),
         sa.Column(
             "parts",
@@ -531,6 +534,13 @@ def upgrade() -> None:
         sa.Column("code_version", sa.Text(), nullable=False),
         sa.Column("checkpoint_sha256", sa.Text(), nullable=False),
         sa.Column("members", sa.Integer(), nullable=False),
+        sa.Column(
+            "needs_structure",
+            sa.Boolean(),
+            server_default=sa.text("true"),
+            nullable=False,
+            comment="whether it predicts crystals; if not, formulas: their ground states",
+        ),
         sa.Column("metrics", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("promoted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -540,7 +550,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", "level_id", name=op.f("uq_model_id_level_id")),
         sa.UniqueConstraint("name", name=op.f("uq_model_name")),
     )
-    op.create_index("uq_model_promoted", "model", ["level_id"], unique=True, postgresql_where=sa.text("promoted"))
+    op.create_index(
+        "uq_model_promoted", "model", ["level_id", "needs_structure"], unique=True, postgresql_where=sa.text("promoted")
+    )
     op.create_table(
         "round",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

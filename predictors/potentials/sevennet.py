@@ -75,10 +75,12 @@ class SevenNet:
         graphs = [AtomGraphData.from_numpy_dict(dict(graph)) for graph in encoded]
         data = model._preprocess(Batch.from_data_list(graphs))
         model.set_is_batch_data(True)
-        with torch.no_grad():
-            for name, module in model._modules.items():
-                if name != "force_output":
-                    data = module(data)
-        model.set_is_batch_data(False)
+        try:
+            with torch.no_grad():
+                for name, module in model._modules.items():
+                    if name != "force_output":
+                        data = module(data)
+        finally:
+            model.set_is_batch_data(False)  # the calculator asks the same model about one crystal
         energies: list[float] = data[_keys.PRED_TOTAL_ENERGY].reshape(-1).tolist()
         return energies

@@ -27,7 +27,7 @@ class TrainingSet(Base):
     rows: Mapped[int] = mapped_column(Integer, comment="without those of excluded formulas")
     level_id: Mapped[int] = mapped_column(ForeignKey("level.id"))
     excluded_formulas: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    split: Mapped[str] = mapped_column(comment="by what it was parted: formula, chemsys, prototype or time")
+    split: Mapped[str] = mapped_column(comment="by what it was parted: formula, chemsys, prototype, time or given")
     parts: Mapped[list[dict[str, object]]] = mapped_column(
         JSONB,
         comment="[{name, rows, sha256, columns, level, query}] of its tables; columns: column -> SHA-256; query: null,"
@@ -42,7 +42,7 @@ class Model(Base):
     __tablename__ = "model"
     __table_args__ = (
         UniqueConstraint("id", "level_id"),
-        Index("uq_model_promoted", "level_id", unique=True, postgresql_where=text("promoted")),
+        Index("uq_model_promoted", "level_id", "needs_structure", unique=True, postgresql_where=text("promoted")),
     )
 
     id: Mapped[Id]
@@ -52,6 +52,9 @@ class Model(Base):
     code_version: Mapped[str]
     checkpoint_sha256: Mapped[str]
     members: Mapped[int] = mapped_column(Integer)
+    needs_structure: Mapped[bool] = mapped_column(
+        server_default=text("true"), comment="whether it predicts crystals; if not, formulas: their ground states"
+    )
     metrics: Mapped[Json]
     promoted: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]

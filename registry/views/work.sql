@@ -13,7 +13,7 @@ CREATE VIEW unscored AS
 SELECT structure.id AS subject_id, model.id AS target_id, 0 AS priority
 FROM structure
 CROSS JOIN model
-WHERE structure.origin = 'generated' AND model.promoted
+WHERE structure.origin = 'generated' AND model.promoted AND model.needs_structure
   AND NOT EXISTS (
     SELECT FROM prediction
     WHERE prediction.structure_id = structure.id AND prediction.model_id = model.id AND prediction.stage = 'single')
@@ -26,7 +26,8 @@ CREATE VIEW unrefined AS
 SELECT selection.structure_id AS subject_id, model.id AS target_id, selection.rank AS priority
 FROM selection
 JOIN model ON model.level_id = selection.level_id
-    AND CASE selection.purpose WHEN 'refine' THEN model.promoted ELSE model.id = selection.model_id END
+    AND CASE selection.purpose
+        WHEN 'refine' THEN model.promoted AND model.needs_structure ELSE model.id = selection.model_id END
 WHERE selection.purpose IN ('refine', 'recheck')
   AND NOT EXISTS (
     SELECT FROM prediction

@@ -1,4 +1,4 @@
-"""The page on training: its commands are understood, its config is one, its splits are those there are."""
+"""The pages on training: their commands are understood, the config is one, the splits are those there are."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from api.cli.model import model
 from predictors.splits import WAYS
 from predictors.train_config import read_config
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-COMMANDS = re.findall(r"^    lode (level|model) ([^#\n]*)", PAGE, re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training.md").read_text()
+PAGES = PAGE + (DOCS / "composition-model.md").read_text()
+COMMANDS = re.findall(r"^    lode (level|model) ([^#\n]*)", PAGES, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("group", "words"), COMMANDS)

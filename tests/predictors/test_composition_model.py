@@ -8,7 +8,7 @@ import torch
 
 from predictors.augmentation import Perturbation, PlainCrystal
 from predictors.composition_model import CompositionConfig, CompositionModel, Formula, batch_formulas
-from predictors.composition_set import composition_of
+from predictors.compositions import composition_of
 from predictors.errors import BadCrystal
 from predictors.members import trained_model
 from predictors.splits import Split

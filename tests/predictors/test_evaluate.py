@@ -8,6 +8,7 @@ from predictors.errors import BadTrainingSet
 from predictors.evaluate import errors_of, evaluate
 from predictors.model_files import ModelRecord
 from predictors.predictor import Predictions
+from predictors.splits import Split
 from predictors.structure_model import StructureModel
 from predictors.training_set import TrainingSet
 
@@ -33,6 +34,7 @@ def test_a_calibrated_spread_covers_half_and_an_honest_one_ranks(rng: np.random.
     errors = errors_of(predictions(members), targets)
     assert errors.coverage == pytest.approx(0.5, abs=0.04)
     assert errors.spearman > 0.4
+    assert errors.single_mae == pytest.approx(np.sqrt(2) * errors.mae, rel=0.05)
 
 
 def test_refused_crystals_are_left_out() -> None:
@@ -48,7 +50,8 @@ def test_an_ensemble_is_judged_on_every_split_and_on_copies(model: StructureMode
     result = evaluate(ensemble, data, most=10, progress=done.append)
     assert set(result.splits) <= {"train", "validation", "test"}
     assert result.splits["train"].n == 10
-    assert result.perturbed_scan.mae != result.perturbed.mae
+    assert result.splits["validation"].n == len(data.part(Split.VALIDATION))
+    assert result.copies["perturbed_scan"].mae != result.copies["perturbed"].mae
     metrics = result.as_metrics()
     assert metrics["validation_mae"] == result.splits["validation"].mae
     assert all(np.isfinite(value) for value in metrics.values())

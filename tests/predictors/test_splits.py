@@ -42,7 +42,7 @@ def test_every_formula_has_one_split(formula: str) -> None:
     assert split_of(formula) is expected
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", GROUPS)
 @given(rows=ROWS, data=st.data())
 def test_nothing_leaks_and_the_order_of_rows_is_no_matter(way: str, rows: list[Any], data: st.DataObject) -> None:
     """No composition, system, type or moment is in two parts; shuffled, each row keeps its part."""
@@ -55,6 +55,18 @@ def test_nothing_leaks_and_the_order_of_rows_is_no_matter(way: str, rows: list[A
         assert found.setdefault(GROUPS[way](value), part) is part
     order = data.draw(st.permutations(range(len(rows))))
     assert split_table(way, columns_of([rows[i] for i in order])) == [parts[i] for i in order]
+
+
+def test_a_given_split_is_taken_as_it_is() -> None:
+    assert WAYS.keys() == GROUPS.keys() | {"given"}
+    assert split_table("given", {"split": ["val", "train", "validation", "test"]}) == [
+        Split.VALIDATION,
+        Split.TRAIN,
+        Split.VALIDATION,
+        Split.TEST,
+    ]
+    with pytest.raises(BadTrainingSet, match="the column split says train, validation, test, val, not dev"):
+        split_table("given", {"split": ["train", "dev"]})
 
 
 @given(st.lists(MOMENTS, min_size=20, max_size=200, unique=True))

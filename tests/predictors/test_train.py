@@ -1,11 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +14,6 @@ from predictors.examples import Examples
 from predictors.members import METRICS, STATE, EpochMetrics, assemble, trained_model
 from predictors.train import train_member
 from predictors.train_config import TrainConfig
-from predictors.train_plan import MemberPlan
 from predictors.training_set import TrainingSet
 
 
@@ -41,7 +35,7 @@ def test_training_learns(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -
 def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
     data: TrainingSet, plan: TrainConfig, tmp_path: Path, copies: int
 ) -> None:
-    plan = replace(plan, copies=copies)
+    plan = replace(plan, copies=copies, model=replace(plan.model, dropout=0.2))
     whole = list(train_member(data, tmp_path / "whole", plan, seed=1))
     run = train_member(data, tmp_path / "broken", plan, seed=1)
     first = [next(run), next(run)]
@@ -54,22 +48,6 @@ def test_a_run_taken_up_again_gives_what_an_undisturbed_one_gives(
     one, other = (trained_model(tmp_path / name)[0].state_dict() for name in ("whole", "broken"))
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
-
-
-def test_kill_9_leaves_a_state_that_can_be_taken_up(table: Path, plan: TrainConfig, tmp_path: Path) -> None:
-    MemberPlan(table, tmp_path, replace(plan, epochs=200), seed=3).write(tmp_path / "plan.json")
-    command = [sys.executable, "-m", "predictors.train_plan", str(tmp_path / "plan.json")]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 600
-    while not (tmp_path / METRICS).exists() or (tmp_path / METRICS).read_text().count("\n") < 3:
-        assert process.poll() is None, "it ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    _, rows = trained_model(tmp_path)
-    assert [row.epoch for row in rows] == list(range(len(rows)))
-    assert len(rows) >= 3
 
 
 def test_two_processes_never_train_in_one_folder(data: TrainingSet, plan: TrainConfig, tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ def test_formulas_are_not_perturbed() -> None:
         ({"model": {"dropout": 1.0}}, "dropout = 1.0: it should be from 0 to below 1"),
         ({"model": {"kind": "published", "max_neighbors": 3}}, "model of kind published: there is no max_neighbors"),
         ({"perturbation": {"probability": 2}}, "probability = 2.0: it should be between 0 and 1"),
+        (
+            {"model": {"kind": "composition"}, "perturbation": {"probability": 0.5}},
+            "a composition model sees no structure that could be perturbed: perturbation.probability is 0.5",
+        ),
+        ({"model": {"kind": "composition", "needs_structure": True}}, "there is no needs_structure; there are width"),
     ],
 )
 def test_a_bad_value_is_told(values: dict[str, Any], reason: str) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,15 @@ import pytest
 from predictors.errors import BadTrainingSet
 from predictors.splits import Split, split_of
 from predictors.training_set import TrainingSet, fit_baseline, read_training_set
+from predictors.training_table import read_table
+
+FORMULAS = ["Li2O", "NaCl", "MgO", "CaF2", "Al2O3"]
+PARTS = ["train", "train", "val", "test", "train"]
+
+
+def of_formulas(path: Path, **columns: Sequence[Any]) -> Path:
+    pq.write_table(pa.table({name: list(column) for name, column in columns.items()}), path)
+    return path
 
 
 def change(table: Path, to: Path, **columns: list[object]) -> Path:
@@ -81,3 +92,57 @@ def test_the_baseline_finds_additive_energies(data: TrainingSet) -> None:
     everything = np.arange(len(targets))
     seen = sorted({int(z) for c in data.crystals for z in c.numbers})
     np.testing.assert_allclose(fit_baseline(additive, everything, ridge=1e-9)[seen], own[seen], atol=1e-4)
+
+
+def test_models_without_structures_learn_from_formulas_alone(tmp_path: Path) -> None:
+    path = of_formulas(tmp_path / "a.parquet", formula=FORMULAS, target=[-1.0] * 5, split=PARTS)
+    data = read_training_set(path, split_by="given", structures=False)
+    assert data.splits == [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.TEST, Split.TRAIN]
+    assert data.elements() == [3, 8, 11, 13, 17]
+    assert data.data_hash == read_table(path).sha256
+    with pytest.raises(BadTrainingSet, match=r"a\.parquet lacks the columns lattice, numbers, frac_coords"):
+        read_training_set(path, split_by="given")
+
+
+def test_a_table_of_structures_has_one_hash_and_one_split_for_all_models(table: Path, data: TrainingSet) -> None:
+    compositions = read_training_set(table, structures=False)
+    assert (compositions.data_hash, compositions.parts) == (data.data_hash, data.parts)
+    assert len(compositions.crystals) == len(set(pq.read_table(table)["formula"].to_pylist()))
+    assert set(compositions.splits) == set(data.splits)
+
+
+def test_of_several_rows_of_a_composition_the_lowest_counts(tmp_path: Path) -> None:
+    formulas = ["NaCl", "ClNa", "Li2O", "Na2Cl2"]
+    path = of_formulas(tmp_path / "a", formula=formulas, target=[-1.0, -3.0, -2.0, -1.5], split=[*PARTS[:3], "test"])
+    with pytest.raises(BadTrainingSet, match="no crystal to use for validation"):
+        read_training_set(path, excluded=["OLi2"], split_by="given", structures=False)
+    data = read_training_set(path, split_by="given", structures=False)
+    assert data.targets.tolist() == [-3.0, -2.0]
+    assert data.splits == [Split.TRAIN, Split.VALIDATION]
+
+
+def test_wild_ground_states_and_excluded_compositions_are_in_no_part(tmp_path: Path) -> None:
+    path = of_formulas(tmp_path / "a", formula=FORMULAS, target=[-2.0, -1.8, -2.9, -7.5, -3.0], split=PARTS)
+    data = read_training_set(path, excluded=["ClNa"], split_by="given", structures=False)
+    assert np.allclose(data.targets, [-2.0, -2.9, -3.0])
+    assert data.excluded == ("ClNa",)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"formula": FORMULAS}, "lacks the columns target"),
+        ({"target": [-1.0, None, -1.0, float("nan"), -1.0]}, "2 targets are missing"),
+        ({"target": ["a"] * 5}, "column target can't be read as double"),
+        ({"formula": [*FORMULAS[:4], None], "target": [-1.0] * 5}, "a row has no formula"),
+        ({"formula": [*FORMULAS[:4], "salt"], "target": [-1.0] * 5}, "'salt' isn't a chemical"),
+        ({"target": [-1.0] * 5, "split": ["train", "dev", "val", "test", "all"]}, "not all, dev"),
+        ({"target": [-1.0] * 5, "split": ["train", "val", None, "test", None]}, "2 rows have no split"),
+        ({"target": [-1.0] * 5, "split": ["test"] * 5}, "no crystal to use for train"),
+    ],
+)
+def test_a_bad_table_of_formulas_is_told_in_one_line(tmp_path: Path, columns: dict[str, Any], reason: str) -> None:
+    usual = {"formula": FORMULAS, "split": PARTS}
+    path = of_formulas(tmp_path / "a.parquet", **{**usual, **columns})
+    with pytest.raises(BadTrainingSet, match=reason):
+        read_training_set(path, split_by="given", structures=False)

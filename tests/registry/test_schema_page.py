@@ -55,7 +55,7 @@ def test_what_a_reader_would_stumble_over() -> None:
     assert "| `final_structure_id` | bigint | yes | -> `structure.id` |" in page
     assert "- foreign key (model_id, level_id) -> model (id, level_id)" in page
     assert "- unique nulls not distinct (sha256, level_id)" in page
-    assert "- unique index `(level_id) WHERE promoted`" in page
+    assert "- unique index `(level_id, needs_structure) WHERE promoted`" in page
     assert "mean of \\|predicted - labelled formation energy\\|" in page
 
 

@@ -55,7 +55,7 @@ def test_a_level_without_a_composition_model_is_named() -> None:
 @pytest.mark.parametrize(("level", "formula", "energy"), [("mp2018", "CaF2", -4.24), ("oqmd", "NaCl", -2.05)])
 def test_what_ships_knows_simple_salts(level: str, formula: str, energy: float) -> None:
     files = ModelFiles.read(shipped_composition_model(level))
-    assert len(files.weights) < 2 << 20
+    assert len(files.weights) < 3 << 20
     (row,) = predict_formulas([formula], files)
     assert row["level"] == level
     assert row["formation_energy_per_atom"] == pytest.approx(energy, abs=0.2)

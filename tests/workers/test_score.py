@@ -21,7 +21,7 @@ from registry.errors import SettingsError
 from registry.models import Level, Model, ModelFile, Prediction, TrainingSet, Work
 from registry.states import ErrorClass, Kind, Purpose, Stage, WorkState
 from tests import factories as make
-from tests.workers.models import save_tiny_model
+from tests.workers.models import save_tiny_composition_model, save_tiny_model
 from workers.loop import Loop
 from workers.score import ScoreDaemon
 from workers.train import promote, register
@@ -132,6 +132,17 @@ def test_a_new_model_asks_for_new_scores(engine: Engine, model_id: int, tiny_mod
     assert queue.open_work(engine, Kind.SCORE) == 1
     drain(engine, Stage.SINGLE)
     assert len({row.model_id for row in predictions(engine)}) == 2
+
+
+def test_a_promoted_model_of_formulas_scores_no_crystal(engine: Engine, model_id: int, tmp_path: Path):
+    with Session(engine) as session, session.begin():
+        level = session.get_one(Level, session.get_one(Model, model_id).level_id)
+        register(session, "formulas", save_tiny_composition_model(tmp_path / "formulas", level.name))
+        promote(session, "formulas")
+        assert session.get_one(Model, model_id).promoted
+    candidates(engine, cubic(11, 17))
+    drain(engine, Stage.SINGLE)
+    assert [row.model_id for row in predictions(engine)] == [model_id]
 
 
 def test_a_model_that_cannot_be_read_leaves_the_row_to_others(engine: Engine, model_id: int):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from registry.crystal import Crystal
-from registry.errors import LevelMismatch, NotFound
+from registry.errors import LevelMismatch, NotFound, SettingsError
 from registry.models import Level, Model, Round, Selection, Structure
 from registry.states import Purpose, Stage
 from tests import factories as make
@@ -247,6 +247,14 @@ def test_a_model_of_another_level_is_refused(session: Session, level: Level, tur
         select_recheck(session, turn.id, level.id, FAMILY, 5, stranger)
     with pytest.raises(LevelMismatch, match=said):
         select_labels(session, turn.id, level.id, FAMILY, Rules(budget=5), stranger)
+
+
+def test_a_model_of_formulas_is_neither_asked_nor_chosen(session: Session, level: Level, model: Model, turn: Round):
+    formulas = make.model(session, level, "formulas", needs_structure=False)
+    assert formulas.promoted
+    assert promoted_model(session, level.id) is model
+    with pytest.raises(SettingsError, match="'formulas' predicts formulas"):
+        select_recheck(session, turn.id, level.id, FAMILY, 5, formulas)
 
 
 def test_the_database_refuses_it_too(session: Session, level: Level, turn: Round):

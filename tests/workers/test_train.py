@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +18,8 @@ from sqlalchemy.orm import Session
 pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
 
 from predictors.checkpoint import load_model
-from predictors.errors import BadTrainingSet, TrainingFailed
+from predictors.errors import BadCheckpoint, BadTrainingSet, TrainingFailed
+from predictors.members import claimed
 from predictors.train import train_member
 from predictors.train_config import config_of
 from predictors.training_set import read_training_set
@@ -93,3 +99,41 @@ def test_a_member_is_shared_by_two_processes(plan: Plan):
     assert [row["epoch"] for row in shared] == [0, 1]
     alone = train_member(read_training_set(plan.data[0]), plan.folder / "alone", CONFIG, 5)
     assert [row.train_loss for row in alone] == pytest.approx([row["train_loss"] for row in shared], rel=1e-3)
+
+
+ENDLESS = {"epochs": 10_000, "copies": 1, "model": {"width": 8, "steps": 1, "cutoff": 4.0, "gaussians": 8}}
+ATTEND = """
+import sys
+from pathlib import Path
+from predictors.train_config import config_of
+from workers.train import Plan, train
+table, folder, config = Path(sys.argv[1]), Path(sys.argv[2]), config_of(eval(sys.argv[3]))
+train(Plan((table,), folder, "test-level", 3, config), 1, lambda *_: print("trains", flush=True))
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_members_end_with_the_command_and_none_begins(ending: signal.Signals, table: Path, tmp_path: Path):  # noqa: F811
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", ATTEND, str(table), str(folder), repr(ENDLESS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        wait_for(lambda: (folder / "member0" / "state.safetensors").exists())
+        parent.send_signal(ending)
+        assert parent.wait(30) != 0
+    wait_for(lambda: is_free(folder / "member0"))
+    assert not (folder / "member1").exists()
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+    late = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < late, "it never came"
+        time.sleep(0.05)
+
+
+def is_free(folder: Path) -> bool:
+    try:
+        with claimed(folder):
+            return True
+    except BadCheckpoint:
+        return False

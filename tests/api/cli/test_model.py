@@ -81,6 +81,26 @@ def test_from_a_query_to_a_model_that_can_be_checked(lode: Any, registry: str):
     assert (differs.exit_code, "other values in target" in differs.output) == (1, True)
 
 
+def test_a_model_of_formulas_goes_the_same_way(lode: Any, tmp_path: Path):
+    pd.DataFrame({"formula": FORMULAS, "target": -1.5}).to_parquet(tmp_path / "f.parquet")
+    asked = ("model", "train", "f.parquet", "--name", "g", "--level", "pbe", *TRAIN)
+    refused = lode(*asked).exception
+    assert str(refused) == "f.parquet lacks the columns lattice, numbers, frac_coords"
+    done = lode(*asked, "--kind", "composition", "--half")
+    assert done.exit_code == 0, (done.output, done.exception)
+    (row,) = [row for row in read(lode("model", "list", "--json")) if row["name"] == "g"]
+    assert (row["predicts"], row["promoted"], "test_single_mae" in row["metrics"]) == ("formulas", False, True)
+    assert lode("model", "promote", "g").exit_code == 0
+    (said,) = read(lode("predict", "--formula", "LiCl", "--level", "pbe", "--json"))
+    assert (said["model"], said["level"]) == ("g", "pbe")
+    assert said["interval_90"][0] <= said["formation_energy_per_atom"] <= said["interval_90"][1]
+    assert read(lode("predict", "--formula", "LiCl", "--model", "g", "--json")) == [said]
+    judged = read(lode("model", "evaluate", "g", "f.parquet", "--json"))
+    assert sum(group["n"] for group in judged["split"].values()) == len(FORMULAS)
+    checked = lode("model", "check", "g").output
+    assert f"f.parquet: {len(FORMULAS)} rows of a file, not of a query" in checked
+
+
 @contextmanager
 def one_energy_changed(url: str, level: str) -> Iterator[None]:
     """By hand, behind the registry's back."""
