@@ -7,7 +7,7 @@ computed once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,11 @@ import torch
 from predictors.augmentation import VOLUME_FACTORS
 from predictors.confidence import Asked, Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
-from predictors.errors import BadCrystal, BadTrainingSet, UnknownElement
+from predictors.errors import BadTrainingSet, UnknownElement
 from predictors.graph import CrystalLike, Graph, check_numbers, oddity
 from predictors.model_files import ModelRecord
 from predictors.predictor import Floats, Predictions
+from predictors.volumes import batches, encode_all
 
 CRYSTALS_AT_ONCE = 64
 BATCH_COST = 4_000
@@ -83,49 +84,26 @@ class Ensemble:
         self, crystals: Sequence[CrystalLike], asked: list[EnergyModel], factors: Floats, batch_cost: int
     ) -> Predictions:
         lengths = factors ** (1 / 3)
-        encoded, refused = self._encoded(crystals, float(lengths.min()))
-        jobs = (
-            (index, volume, self.config.scaled(each, float(length)))
-            for index, each in encoded.items()
-            for volume, length in enumerate(lengths)
-        )
+        smallest = float(lengths.min())
+        encoded, refused = encode_all(crystals, lambda crystal: self._encode(crystal, smallest))
         energies = np.full((len(crystals), len(factors), len(asked)), np.nan)
         latent = np.full((len(crystals), len(factors), asked[0].latent_width), np.nan)
-        for batch in self._batches(jobs, batch_cost):
-            rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
-            found, first_latent = ask(asked, self.config.collate([each for _, _, each in batch]))
-            energies[rows, columns], latent[rows, columns] = found.numpy(), first_latent.numpy()
+        for batch in batches(self.config, encoded, lengths, batch_cost):
+            found, first_latent = ask(asked, self.config.collate(batch.inputs))
+            at = batch.rows, batch.columns
+            energies[at], latent[at] = found.numpy(), first_latent.numpy()
         for index in [index for index in encoded if not np.isfinite(energies[index]).all()]:
             energies[index], refused[index] = np.nan, "the model finds no finite energy for it"
         graphs = {index: each for index, each in encoded.items() if isinstance(each, Graph) and index not in refused}
         odd = {index: why for index, each in graphs.items() if (why := oddity(each))}
         return replace(Predictions.of(energies, factors, latent, refused), odd=odd)
 
-    def _encoded(self, crystals: Sequence[CrystalLike], smallest: float) -> tuple[dict[int, Any], dict[int, str]]:
-        """Inputs that still reach the cutoff after lengths shrink to `smallest` of themselves."""
-        encoded, refused = {}, {}
-        for index, crystal in enumerate(crystals):
-            try:
-                check_numbers(crystal)
-                if unknown := self.unknown_elements(crystal):
-                    raise UnknownElement(unknown)
-                encoded[index] = self.config.encode(crystal, smallest)
-            except (BadCrystal, UnknownElement) as error:
-                refused[index] = str(error)
-        return encoded, refused
-
-    def _batches(self, jobs: Iterator[tuple[int, int, Any]], most: int) -> Iterator[list[tuple[int, int, Any]]]:
-        batch: list[tuple[int, int, Any]] = []
-        total = 0
-        for job in jobs:
-            cost = self.config.cost(job[2])
-            if batch and total + cost > most:
-                yield batch
-                batch, total = [], 0
-            batch.append(job)
-            total += cost
-        if batch:
-            yield batch
+    def _encode(self, crystal: CrystalLike, smallest: float) -> Any:
+        """The input, which still reaches the cutoff after lengths shrink to `smallest` of themselves."""
+        check_numbers(crystal)
+        if unknown := self.unknown_elements(crystal):
+            raise UnknownElement(unknown)
+        return self.config.encode(crystal, smallest)
 
 
 @torch.inference_mode()

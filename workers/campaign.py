@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import sqlalchemy as sa
@@ -112,21 +112,82 @@ def run_round(
         if settings.second is not None:
             _ensure_second(session, first, settings.second)
     _check(engine, level_id, settings)
-    round_id = _open_round(engine, level_id, settings)
-    references = _select(
-        engine,
-        lambda session: select_references(session, round_id, level_id, settings.family, settings.reference_sites),
-    )
-    _wait(engine, (Kind.LABEL, Kind.PLACE), "labelling known competing phases", report, alive)
-    generated = _generate(engine, round_id, level_id, settings, report)
-    _wait(engine, (Kind.SCORE,), "scoring with one member", report, alive)
-    pick = partial(select_refine, round_id=round_id, level_id=level_id, family=settings.family, count=settings.refine)
-    refined = _select(engine, pick)
-    _wait(engine, (Kind.REFINE,), "scoring with the ensemble", report, alive)
-    rechecked = _recheck(engine, round_id, level_id, settings, report, alive)
-    selected = _label_in_batches(engine, round_id, level_id, settings, report, alive)
-    _close_round(engine, round_id)
-    return Outcome(round_id, references, generated.new, refined, selected, rechecked)
+    turn = Turn(engine, level_id, settings, _open_round(engine, level_id, settings), report, alive)
+    references = turn.references()
+    generated = _generate(engine, turn.round_id, level_id, settings, report)
+    turn.wait((Kind.SCORE,), "scoring with one member")
+    refined = turn.refine()
+    rechecked = turn.recheck()
+    selected = turn.label_in_batches()
+    _close_round(engine, turn.round_id)
+    return Outcome(turn.round_id, references, generated.new, refined, selected, rechecked)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A round under way. Each step says what is wanted, waits until daemons have done it, and tells how many it was."""
+
+    engine: Engine
+    level_id: int
+    settings: CampaignSettings
+    round_id: int
+    report: Report
+    alive: Callable[[], None]
+
+    def references(self) -> int:
+        """Known competing phases, labelled."""
+        sites = self.settings.reference_sites
+        picked = self._select(lambda session: select_references(session, *self._where, sites))
+        self.wait((Kind.LABEL, Kind.PLACE), "labelling known competing phases")
+        return picked
+
+    def refine(self) -> int:
+        """Candidates that the whole ensemble looks at."""
+        picked = self._select(lambda session: select_refine(session, *self._where, self.settings.refine))
+        self.wait((Kind.REFINE,), "scoring with the ensemble")
+        return picked
+
+    def recheck(self) -> int:
+        """Candidates that the second model looks at, where there is one."""
+        name = self.settings.second
+        if name is None:
+            return 0
+        count = self.settings.rechecks
+        picked = self._select(lambda session: select_recheck(session, *self._where, count, named_model(session, name)))
+        self.wait((Kind.REFINE,), f"looking again with {name}")
+        return picked
+
+    def label_in_batches(self) -> int:
+        """Candidates that are labelled."""
+        selected, batches = 0, self.settings.batches
+        for batch in range(batches):
+            budget = (self.settings.labels - selected) // (batches - batch)
+            selected += self._select(partial(self._pick_labels, replace(self.settings.rules, budget=budget)))
+            self.wait((Kind.LABEL, Kind.PLACE), f"labelling the selected, batch {batch + 1} of {batches}")
+        return selected
+
+    def wait(self, kinds: Sequence[Kind], title: str) -> None:
+        """Until nothing of these kinds is missing or in hand; nobody waits for the labels of searches."""
+        total = left = sum(_open(self.engine, kind) for kind in kinds)
+        while left:
+            self.report(title, total - left, total)
+            self.alive()
+            time.sleep(0.5)
+            left = sum(_open(self.engine, kind) for kind in kinds)
+            total = max(total, left)
+        self.report(title, total, total)
+
+    @property
+    def _where(self) -> tuple[int, int, tuple[str, ...]]:
+        return self.round_id, self.level_id, self.settings.family
+
+    def _select(self, pick: Callable[[Session], int]) -> int:
+        with Session(self.engine) as session, session.begin():
+            return pick(session)
+
+    def _pick_labels(self, rules: Rules, session: Session) -> int:
+        second = named_model(session, self.settings.second) if self.settings.second is not None else None
+        return select_labels(session, *self._where, rules, second)
 
 
 def _ensure_second(session: Session, first: Model, name: str) -> None:
@@ -166,51 +227,6 @@ def _check(engine: Engine, level_id: int, settings: CampaignSettings) -> None:
             raise NotFound(f"{what}: import some (`lode import --prototypes`)")
 
 
-def _recheck(
-    engine: Engine,
-    round_id: int,
-    level_id: int,
-    settings: CampaignSettings,
-    report: Report,
-    alive: Callable[[], None],
-) -> int:
-    if settings.second is None:
-        return 0
-    name, family = settings.second, settings.family
-    picked = _select(
-        engine,
-        lambda session: select_recheck(
-            session, round_id, level_id, family, settings.rechecks, named_model(session, name)
-        ),
-    )
-    _wait(engine, (Kind.REFINE,), f"looking again with {name}", report, alive)
-    return picked
-
-
-def _label_in_batches(
-    engine: Engine,
-    round_id: int,
-    level_id: int,
-    settings: CampaignSettings,
-    report: Report,
-    alive: Callable[[], None],
-) -> int:
-    selected = 0
-    for batch in range(settings.batches):
-        budget = (settings.labels - selected) // (settings.batches - batch)
-        rules = Rules(**{**asdict(settings.rules), "budget": budget})
-        picked = _select(engine, partial(_pick_labels, round_id, level_id, settings, rules))
-        selected += picked
-        title = f"labelling the selected, batch {batch + 1} of {settings.batches}"
-        _wait(engine, (Kind.LABEL, Kind.PLACE), title, report, alive)
-    return selected
-
-
-def _pick_labels(round_id: int, level_id: int, settings: CampaignSettings, rules: Rules, session: Session) -> int:
-    second = named_model(session, settings.second) if settings.second is not None else None
-    return select_labels(session, round_id, level_id, settings.family, rules, second)
-
-
 def _generate(engine: Engine, round_id: int, level_id: int, settings: CampaignSettings, report: Report) -> Generated:
     with Session(engine) as session:
         number, parts = settings.part
@@ -239,25 +255,8 @@ def _parents(session: Session, level_id: int, filter_: str) -> Sequence[int]:
     return list(dict.fromkeys(parent for parent, material in rows if material in found))
 
 
-def _wait(engine: Engine, kinds: Sequence[Kind], title: str, report: Report, alive: Callable[[], None]) -> None:
-    """Until nothing of these kinds is missing or in hand; but for the labels of searches, which nobody waits for."""
-    total = left = sum(_open(engine, kind) for kind in kinds)
-    while left:
-        report(title, total - left, total)
-        alive()
-        time.sleep(0.5)
-        left = sum(_open(engine, kind) for kind in kinds)
-        total = max(total, left)
-    report(title, total, total)
-
-
 def _open(engine: Engine, kind: Kind) -> int:
     return queue.open_picks(engine) if kind is Kind.LABEL else queue.open_work(engine, kind)
-
-
-def _select(engine: Engine, pick: Callable[[Session], int]) -> int:
-    with Session(engine) as session, session.begin():
-        return pick(session)
 
 
 def _open_round(engine: Engine, level_id: int, settings: CampaignSettings) -> int:

@@ -36,20 +36,22 @@ if TYPE_CHECKING:
 
 WIDE_SPREAD = 0.1  # eV/atom: members that disagree by more know nothing
 MANY_ELEMENTS = 12  # a crystal of more has so many subsystems that the whole level is read
-UNKNOWN: dict[str, Any] = {
+UNKNOWN_ENERGY: dict[str, Any] = {
     "formula": None,
     "formation_energy_per_atom": None,
     "spread": None,
     "interval_90": None,
     "out_of_domain": None,
     "bridge": None,
+    "flags": [],
+}
+UNKNOWN = UNKNOWN_ENERGY | {
     "e_above_hull": None,
     "decomposition_energy": None,
     "decomposition": None,
     "chemical_potentials": None,
     "hull_without": [],
     "nearest": [],
-    "flags": [],
 }
 
 Elements = frozenset[int]

@@ -15,7 +15,7 @@ from registry.errors import NotFound, SettingsError
 from registry.identity.composition import Composition
 from registry.models import Level, Model
 from workers.bridge import over, say_bridge
-from workers.predict import doubts_about, figures_of
+from workers.predict import UNKNOWN_ENERGY, doubts_about, figures_of
 from workers.select import named_model
 from workers.train import SHIPPED, model_files
 
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
 LEVEL = "mp2018"
 """The one that is asked where nobody names another."""
 
-UNKNOWN: dict[str, Any] = {
-    "formula": None,
-    "formation_energy_per_atom": None,
-    "spread": None,
-    "interval_90": None,
-    "out_of_domain": None,
-    "bridge": None,
-    "flags": [],
-}
 Row = dict[str, Any]
 
 
@@ -76,7 +67,7 @@ def predict_formulas(formulas: Sequence[str], model: ModelFiles, bridge: Bridge 
     predictor = over(model_from(model), bridge)
     read = [_read(formula) for formula in formulas]
     predicted = iter(_predicted([one for one in read if not isinstance(one, str)], predictor, bridge))
-    rows = [UNKNOWN | {"flags": [one]} if isinstance(one, str) else next(predicted) for one in read]
+    rows = [UNKNOWN_ENERGY | {"flags": [one]} if isinstance(one, str) else next(predicted) for one in read]
     said = {"model": model.name, "level": predictor.record.level}
     return [{"asked": asked, **row, **said} for asked, row in zip(formulas, rows, strict=True)]
 
@@ -103,7 +94,7 @@ def _predicted(compositions: Sequence[PlainComposition], predictor: Predictor, b
 def _row(composition: PlainComposition, found: Predictions, index: int) -> Row:
     numbers = composition.numbers.tolist()
     amounts = {number: numbers.count(number) for number in set(numbers)}
-    row = UNKNOWN | {"formula": Composition.of(amounts).reduced_formula}
+    row = UNKNOWN_ENERGY | {"formula": Composition.of(amounts).reduced_formula}
     if index in found.refused:
         return row | {"flags": [found.refused[index]]}
     return row | figures_of(found, index) | {"flags": doubts_about(found, index)}

@@ -6,7 +6,7 @@ references) belongs to a level, and is handed in by whoever knows levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from predictors.errors import BadCrystal, BadTrainingSet, NoFormationEnergy
 from predictors.graph import SHORTEST_DISTANCE, CrystalLike, check_crystal
 from predictors.model_files import ModelRecord
 from predictors.predictor import Floats, Predictions, Progress
+from predictors.volumes import batches, encode_all
 
 CRYSTALS_AT_ONCE = 8
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
@@ -105,16 +106,11 @@ def _raw_energies(
     potential: Potential, crystals: Sequence[CrystalLike], factors: Floats
 ) -> tuple[Floats, dict[int, str]]:
     lengths = factors ** (1 / 3)
-    encoded, refused = _encoded(potential, crystals, float(lengths.min()))
-    jobs = (
-        (index, volume, potential.scaled(each, float(length)))
-        for index, each in encoded.items()
-        for volume, length in enumerate(lengths)
-    )
+    smallest = float(lengths.min())
+    encoded, refused = encode_all(crystals, lambda crystal: _fitting(potential, potential.encode(crystal, smallest)))
     found = np.full((len(crystals), len(factors)), np.nan)
-    for batch in _batches(potential, jobs):
-        rows, columns = [index for index, _, _ in batch], [volume for _, volume, _ in batch]
-        found[rows, columns] = potential.energies([each for _, _, each in batch])
+    for batch in batches(potential, encoded, lengths, potential.batch_cost):
+        found[batch.rows, batch.columns] = potential.energies(batch.inputs)
     atoms = [len(crystal.numbers) if index in encoded else 1 for index, crystal in enumerate(crystals)]
     per_atom = found / np.array(atoms)[:, None]
     found[~((per_atom > ENERGY_PER_ATOM[0]) & (per_atom < ENERGY_PER_ATOM[1]))] = np.nan
@@ -124,36 +120,10 @@ def _raw_energies(
     return found, refused
 
 
-def _encoded(
-    potential: Potential, crystals: Sequence[CrystalLike], smallest: float
-) -> tuple[dict[int, Any], dict[int, str]]:
-    encoded, refused = {}, {}
-    for index, crystal in enumerate(crystals):
-        try:
-            encoded[index] = _fitting(potential, potential.encode(crystal, smallest))
-        except BadCrystal as error:
-            refused[index] = str(error)
-    return encoded, refused
-
-
 def _fitting(potential: Potential, encoded: Any) -> Any:
     if (cost := potential.cost(encoded)) > potential.most_cost:
         raise BadCrystal(f"too large for {potential.name}: {cost} bonds and angles, at most {potential.most_cost}")
     return encoded
-
-
-def _batches(potential: Potential, jobs: Iterator[tuple[int, int, Any]]) -> Iterator[list[tuple[int, int, Any]]]:
-    batch: list[tuple[int, int, Any]] = []
-    total = 0
-    for job in jobs:
-        cost = potential.cost(job[2])
-        if batch and total + cost > potential.batch_cost:
-            yield batch
-            batch, total = [], 0
-        batch.append(job)
-        total += cost
-    if batch:
-        yield batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ pytest.importorskip("sevenn", reason="the extra `potentials` isn't installed")
 pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
 
 from predictors.errors import BadCheckpoint, PotentialMissing
-from predictors.model_files import ModelFiles
+from predictors.model_files import ModelFiles, sealed
 from predictors.potentials import named
 from predictors.potentials.named import POTENTIALS, load_potential
 from registry.crystal import Crystal
@@ -101,7 +101,7 @@ def test_files_of_another_version_or_potential_are_refused():
     for change in ({"code_version": "chgnet 0.1"}, {"potential": "mace"}):
         about = json.loads(files.about) | change
         with pytest.raises(BadCheckpoint, match=str(next(iter(change.values())))):
-            predictor_of(ModelFiles("mine", json.dumps(about).encode(), b""))
+            predictor_of(ModelFiles("mine", sealed(about).encode(), b""))
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch):
@@ -186,7 +186,7 @@ def test_a_row_of_another_version_stays(session: Session, monkeypatch: pytest.Mo
     files = potential_files("chgnet")
     about: dict[str, Any] = json.loads(files.about) | {"code_version": "chgnet 9"}
     monkeypatch.setattr(
-        "workers.potentials.potential_files", lambda _name: replace(files, about=json.dumps(about).encode())
+        "workers.potentials.potential_files", lambda _name: replace(files, about=sealed(about).encode())
     )
     with pytest.raises(SettingsError, match="another checkpoint"):
         register_potential(session, "chgnet")
