@@ -4,8 +4,8 @@
 
 Of the shipped models, or those named: on the test split (MD5 of the formula, from 85) of the Materials Project set in
 LODE_TEST_DATA (formation energies of 2018, suspect rows left out), or of a training table at the model's level; with
---quick on 500 crystals of it. `first`: one member; `all`: the ensemble; `scan`: the ensemble over the volume scan, on
-strained and rattled copies of at most 300 of them. A model of another level than its targets is passed over: their
+--quick on 500 crystals of it. `all`: the ensemble; on strained and rattled copies of at most 300 of them, `first`: one
+member, `scan`: the ensemble over the volume scan. A model of another level than its targets is passed over: their
 difference would count as its error. Energies in eV/atom. The last line is JSON.
 """
 
@@ -76,7 +76,7 @@ def foresight(ensemble: Ensemble, confidence: Confidence, held: Held) -> dict[st
     copied = rng.choice(len(crystals), min(COPIES, len(crystals)), replace=False)
     copies = [perturbed(crystals[i], Perturbation(), rng) for i in copied]
     ways: dict[Asked, tuple[list[PlainCrystal], NDArray[np.float64], Predictions]] = {
-        Asked.FIRST: (crystals, targets, ensemble.predict(crystals, members=1)),
+        Asked.FIRST: (copies, targets[copied], ensemble.predict(copies, members=1)),
         Asked.ALL: (crystals, targets, ensemble.predict(crystals)),
         Asked.SCAN: (copies, targets[copied], ensemble.predict(copies, volume_scan=True)),
     }

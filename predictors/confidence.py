@@ -35,7 +35,9 @@ CALIBRATION_ARRAYS = ("centre", "width", "weight", "quantiles")
 
 
 class Asked(StrEnum):
-    """Ways of asking an ensemble that have a calibration."""
+    """Ways of asking an ensemble that have a calibration: its first member about candidates as proposed, all members
+    about relaxed crystals, all members about candidates over the volume scan. (Of formulas there is one kind alone.)
+    """
 
     FIRST = "first"
     ALL = "all"
@@ -105,21 +107,22 @@ def fitted(
     """The ensemble with the confidence that its training set and the errors on the validation part give it.
 
     It predicts the training part (at most MOST_TRAINING crystals), the validation part, and, where structures matter,
-    at most MOST_COPIES unrelaxed copies of the latter over the volume scan. An ensemble that can predict no crystal of
-    one of the parts comes back as it was.
+    at most MOST_COPIES unrelaxed copies of the latter: they stand for candidates. An ensemble that can predict no
+    crystal of one of the parts comes back as it was.
     """
     rng = np.random.default_rng(seed)
     learnt, held_out = _drawn(data.part(Split.TRAIN), MOST_TRAINING, rng), data.part(Split.VALIDATION)
-    training, validation = (_checked(ensemble, data, part, progress=progress) for part in (learnt, held_out))
+    training, validation = (_checked(ensemble, _examples(data, part), progress) for part in (learnt, held_out))
     if not (training.known.any() and validation.known.any()):
         return ensemble
     counts = _crystals_by_element([data.crystals[i] for i in data.part(Split.TRAIN)])
     domain = Domain.fit(*training.latent_and_errors(), counts, validation.latent_and_errors()[0])
-    alone = replace(validation, found=validation.found.first_member())
-    asked = {Asked.FIRST: alone, Asked.ALL: validation}
+    asked = {Asked.FIRST: replace(validation, found=validation.found.first_member()), Asked.ALL: validation}
     if ensemble.config.needs_structure:
-        copied = _drawn(held_out, MOST_COPIES, rng)
-        asked[Asked.SCAN] = _checked(ensemble, data, copied, rng, progress)
+        crystals, targets = _examples(data, _drawn(held_out, MOST_COPIES, rng))
+        copies = [perturbed(one, Perturbation(), rng) for one in crystals], targets
+        asked[Asked.FIRST] = _checked(ensemble, copies, progress, members=1)
+        asked[Asked.SCAN] = _checked(ensemble, copies, progress, volume_scan=True)
     calibrations = {way: one.calibration(domain) for way, one in asked.items() if one.known.any()}
     return replace(ensemble, confidence=Confidence(domain, calibrations))
 
@@ -145,19 +148,19 @@ class _Checked:
         return Calibration.fit(features[self.known], self.latent_and_errors()[1])
 
 
+def _examples(data: TrainingSet, part: NDArray[np.intp]) -> tuple[list[CrystalLike], Floats]:
+    return [data.crystals[i] for i in part], data.targets[part].astype(np.float64)
+
+
 def _checked(
     ensemble: Ensemble,
-    data: TrainingSet,
-    part: NDArray[np.intp],
-    rng: np.random.Generator | None = None,
-    progress: Callable[[int], None] | None = None,
+    examples: tuple[Sequence[CrystalLike], Floats],
+    progress: Callable[[int], None] | None,
+    members: int | None = None,
+    volume_scan: bool = False,
 ) -> _Checked:
-    """rng: to ask about unrelaxed copies, over the volume scan."""
-    crystals = [data.crystals[i] for i in part]
-    if rng is not None:
-        crystals = [perturbed(one, Perturbation(), rng) for one in crystals]
-    found = ensemble.predict(crystals, volume_scan=rng is not None, progress=progress)
-    return _Checked(crystals, data.targets[part].astype(np.float64), found)
+    crystals, targets = examples
+    return _Checked(crystals, targets, ensemble.predict(crystals, members, volume_scan, progress))
 
 
 def _known_before(
