@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from predictors.training_set import TrainingSet
 
 
+OF_WHOLE_TABLES = ("time", "given")
+"""Splits by which the part of a row depends on the table; by others it is the same in every table."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """level: of the energies; flags: what must be said with them; groups: see predictors.error_groups."""
@@ -51,6 +55,11 @@ def _flags(files: ModelFiles, data: TrainingSet, bridge: Bridge | None) -> list[
     record = files.record()
     flags = [] if bridge is None else [bridge.summary()]
     learnt_by = record.dataset.get("split", "formula")
-    if record.data_hash == data.data_hash and learnt_by != data.split_by:
-        flags.append(f"the model learnt from this table split by {learnt_by}: take --split {learnt_by}")
+    if learnt_by != data.split_by:
+        flags.append(f"the model learnt by a split by {learnt_by}: what is called test here may be what it learnt from")
+    elif learnt_by in OF_WHOLE_TABLES and record.data_hash != data.data_hash:
+        flags.append(
+            f"a split by {learnt_by} is of the table that the model learnt from, which this isn't: what is called test"
+            " here may be what it learnt from"
+        )
     return flags

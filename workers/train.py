@@ -186,6 +186,15 @@ def shipped_model(level: str) -> Path:
     raise LevelMismatch(f"no shipped model predicts at level '{level}'")
 
 
+def ensure_registrable(session: Session, name: str, plan: Plan) -> None:
+    """Raises NotFound for a level that the registry doesn't hold, SettingsError for a name that is taken, unless the
+    plan has been carried out already: then it may be by this very model."""
+    level_id(session, plan.level)
+    taken = name in POTENTIALS or session.scalar(sa.select(Model.id).where(Model.name == name)) is not None
+    if taken and not (plan.folder / "model" / "model.json").exists():
+        raise SettingsError(f"the name '{name}' is taken: choose another")
+
+
 def _merge(plan: Plan) -> None:
     """Write all data in one table. Raises SettingsError if the folder holds another, or one of another level: its
     members learnt from that."""

@@ -15,6 +15,7 @@ from api.cli.output import as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from predictors.model_files import ModelFiles
+    from workers.train import Plan
 
 MODEL = ("kind", "width", "steps")
 """Options that are fields of the network's shape."""
@@ -90,11 +91,24 @@ def train(
     config = read_config(config_file, _changes(options))
     excluded = _formulas(exclude)
     plan = Plan(data, out or Path("runs") / name, level, members, config, split, excluded, processes, halved)
+    if not no_registry:
+        _refuse_unregistrable(name, plan)
     with progress() as advance:
         folder = run(plan, jobs, advance)
     click.echo(f"the model is in {folder}")
     if not no_registry:
         register_as(name, folder)
+
+
+def _refuse_unregistrable(name: str, plan: Plan) -> None:
+    """Before hours are spent: a level or name that the registry won't take, or no registry."""
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from workers.train import ensure_registrable
+
+    with Session(open_registry()) as session:
+        ensure_registrable(session, name, plan)
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:

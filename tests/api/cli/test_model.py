@@ -73,7 +73,7 @@ def test_from_a_query_to_a_model_that_can_be_checked(lode: Any, registry: str):
     assert set(judged["nelements"]) == {"2"}
     assert set(judged["anion"]) <= {"O", "Cl", "Br"}
     shown = lode("model", "evaluate", "tiny", "t.parquet", "--split", "chemsys")
-    assert "the model learnt from this table split by formula" in shown.output
+    assert "the model learnt by a split by formula: what is called test here" in shown.output
     assert "mae" in shown.output
 
     with one_energy_changed(registry, "pbe"):
@@ -150,9 +150,14 @@ def test_a_bridge_from_a_file(lode: Any, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("train", "none.parquet", "--name", "m"), "no training table at none.parquet"),
-        (("train", "words.txt", "--name", "m"), "words.txt isn't a parquet table"),
-        (("train", "t.parquet", "--name", "m", "--level", "r2scan"), "holds targets of level pbe, not r2scan"),
+        (("train", "none.parquet", "--name", "m", "--no-registry"), "no training table at none.parquet"),
+        (("train", "words.txt", "--name", "m", "--no-registry"), "words.txt isn't a parquet table"),
+        (("train", "t.parquet", "--name", "m", "--level", "nowhere"), "no level 'nowhere'"),
+        (("train", "t.parquet", "--name", "7net-0", "--level", "pbe"), "the name '7net-0' is taken"),
+        (
+            ("train", "t.parquet", "--name", "m", "--level", "r2scan", "--no-registry"),
+            "holds targets of level pbe, not r2scan",
+        ),
         (("train", "t.parquet", "--name", "m", "--level", "pbe", "--epochs", "0"), "epochs = 0"),
         (("train", "t.parquet", "--name", "m", "--level", "pbe", "--kind", "dense"), "no kind 'dense'"),
         (("train", "t.parquet", "--name", "m", "--level", "pbe", "--learning-rate", "nan"), "finite number"),
