@@ -159,6 +159,14 @@ def _confidence(name: str, about: Any, tensors: dict[str, torch.Tensor], width: 
 
 
 def _member(config: ModelConfig, tensors: dict[str, torch.Tensor], prefix: str) -> EnergyModel:
+    """Raise ValueError for weights that don't fit the shape, before it takes memory, or aren't numbers."""
+    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in config.build().state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in weights.items()}:
+        raise ValueError("its weights aren't of the shape that it says")
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"its weights {bad[0]} aren't finite")
     model = config.build()
-    model.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    model.load_state_dict(weights)
     return model.eval()

@@ -111,6 +111,12 @@ class ModelFiles:
         return int(self.checked().get("members", 0))
 
 
+def model_folder(name: str) -> Path | None:
+    """The folder of that name, or `model` within it (as a training leaves it), if it holds a model."""
+    found = (folder for folder in (Path(name), Path(name, "model")) if (folder / ABOUT).is_file())
+    return next(found, None)
+
+
 def sealed(about: Mapping[str, Any]) -> str:
     """As JSON, the same for the same values, with a hash of itself as `sha256`."""
     return json.dumps({**about, "sha256": hash_of(about)}, indent=2, sort_keys=True) + "\n"

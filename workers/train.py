@@ -175,15 +175,14 @@ def register_shipped(session: Session) -> list[str]:
 
 def shipped_model(level: str) -> Path:
     """The folder of the shipped model of a level. Raises NotFound, LevelMismatch."""
-    import json
-
-    folders = sorted(path.parent for path in SHIPPED.glob("*/model.json"))
+    folders = {
+        ModelFiles.read(path.parent).record().level: path.parent for path in sorted(SHIPPED.glob("*/model.json"))
+    }
     if not folders:
         raise NotFound("no model ships with this installation: train one with `lode model train`")
-    for folder in folders:
-        if json.loads((folder / "model.json").read_text())["level"] == level:
-            return folder
-    raise LevelMismatch(f"no shipped model predicts at level '{level}'")
+    if level not in folders:
+        raise LevelMismatch(f"no shipped model predicts at level '{level}' (there are: {', '.join(folders)})")
+    return folders[level]
 
 
 def ensure_registrable(session: Session, name: str, plan: Plan) -> None:

@@ -69,6 +69,8 @@ def predict(
     if bool(files) == bool(formulas):
         raise click.UsageError("give FILES of crystals, or formulas by --formula")
     if formulas:
+        if unrelaxed:
+            raise click.UsageError("--unrelaxed is about the volume of crystals: formulas have none")
         predict_and_print(formulas, name, level, as_json, no_registry)
         return
     items = _read(files)
@@ -168,19 +170,20 @@ def _default(level: str | None, session: Session | None) -> ModelFiles:
 
 
 def _named(name: str, session: Session | None) -> ModelFiles:
-    from predictors.model_files import ModelFiles
+    from predictors.model_files import ModelFiles, model_folder
     from predictors.potentials.named import POTENTIALS
     from registry.errors import NotFound
     from workers.potentials import potential_files
     from workers.select import named_model
     from workers.train import model_files
 
-    if Path(name).is_dir():
-        return ModelFiles.read(Path(name))
+    if (folder := model_folder(name)) is not None:
+        return ModelFiles.read(folder)
     if name in POTENTIALS:
         return potential_files(name)
     if session is None:
-        raise NotFound(f"no folder '{name}': without a registry a model is a folder or one of {', '.join(POTENTIALS)}")
+        known = ", ".join(POTENTIALS)
+        raise NotFound(f"no model in a folder '{name}': without a registry a model is a folder or one of {known}")
     return model_files(session, named_model(session, name).id)
 
 

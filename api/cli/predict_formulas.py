@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,14 +57,14 @@ def _model(name: str | None, level: str | None, no_registry: bool) -> ModelFiles
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
-    from predictors.model_files import ModelFiles
+    from predictors.model_files import ModelFiles, model_folder
     from registry.errors import DatabaseUnavailable, NotFound
     from workers.predict_formulas import LEVEL, formula_model, shipped_composition_model
 
-    if name is not None and Path(name).is_dir():
-        return ModelFiles.read(Path(name))
+    if name is not None and (folder := model_folder(name)) is not None:
+        return ModelFiles.read(folder)
     if no_registry and name is not None:
-        raise NotFound(f"no folder '{name}': without a registry a model of formulas is named by its folder")
+        raise NotFound(f"no model in a folder '{name}': without a registry a model of formulas is named by its folder")
     if not no_registry:
         try:
             with Session(open_registry()) as session:
@@ -73,5 +72,5 @@ def _model(name: str | None, level: str | None, no_registry: bool) -> ModelFiles
                     return found
         except DatabaseUnavailable as error:
             if name is not None:
-                raise NotFound(f"no folder '{name}', and no registry to look for it: {error}") from error
+                raise NotFound(f"no model in a folder '{name}', and no registry to look for it: {error}") from error
     return ModelFiles.read(shipped_composition_model(level or LEVEL))

@@ -238,10 +238,10 @@ def evaluate(name: str, file: Path, split: str, bridge: Path | None, as_json: bo
 
 
 def _model_files(name: str) -> ModelFiles:
-    from predictors.model_files import ModelFiles
+    from predictors.model_files import ModelFiles, model_folder
 
-    if Path(name).is_dir():
-        return ModelFiles.read(Path(name))
+    if (folder := model_folder(name)) is not None:
+        return ModelFiles.read(folder)
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry

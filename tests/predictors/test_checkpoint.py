@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,6 +112,22 @@ def test_no_bit_of_what_a_model_says_of_itself_can_flip(folder: Path) -> None:
         flipped[place] ^= 1 << place % 8
         with pytest.raises(BadCheckpoint, match=r"^model flipped[^\n]*$"):
             ModelFiles("flipped", bytes(flipped), files.weights).checked()
+
+
+def test_a_shape_that_its_weights_don_t_have_takes_no_memory(folder: Path) -> None:
+    files = ModelFiles.read(folder)
+    about = files.checked()
+    about["config"]["width"] = 10**7  # a layer of it would take 400 TB
+    with pytest.raises(BadCheckpoint, match="weights aren't of the shape"):
+        model_from(replace(files, about=sealed(about).encode()))
+
+
+def test_weights_that_are_no_numbers_are_refused(ensemble: Ensemble, tmp_path: Path) -> None:
+    broken = deepcopy(ensemble.members[0])
+    broken.baseline[3] = float("nan")
+    save_model(replace(ensemble, members=[broken]), tmp_path)
+    with pytest.raises(BadCheckpoint, match="baseline aren't finite"):
+        load_model(tmp_path)
 
 
 def test_a_training_state_comes_back(tmp_path: Path) -> None:

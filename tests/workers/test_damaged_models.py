@@ -119,4 +119,4 @@ def test_a_file_in_place_of_a_folder_is_no_model(
     Path("salt.cif").write_text(CIF)
     Path("model.pt").write_bytes(pickle.dumps({}))
     code, error = error_of(monkeypatch, capsys, "predict", "salt.cif", "--model", "model.pt", "--no-registry")
-    assert (code, error.startswith("lode: no folder 'model.pt'")) == (1, True)
+    assert (code, error.startswith("lode: no model in a folder 'model.pt'")) == (1, True)

@@ -32,7 +32,7 @@ def test_formulas_are_predicted_and_bad_ones_told(model: str, capsys: pytest.Cap
 
 
 def test_a_model_or_level_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no folder 'nothing'"):
+    with pytest.raises(NotFound, match="no model in a folder 'nothing'"):
         predict_and_print(["Li2O"], "nothing", None, as_json=True, no_registry=True)
     with pytest.raises(NotFound, match="no composition model ships for level '7net-0'"):
         predict_and_print(["Li2O"], None, "7net-0", as_json=True, no_registry=True)
@@ -45,5 +45,5 @@ def test_where_no_registry_answers_what_ships_is_asked(
     monkeypatch.delenv("LODE_DATABASE_URL", raising=False)
     predict_and_print(["NaCl"], None, "oqmd", as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["model"] == "compositions-oqmd-v1"
-    with pytest.raises(NotFound, match="no folder 'nothing', and no registry to look for it: the embedded"):
+    with pytest.raises(NotFound, match="no model in a folder 'nothing', and no registry to look for it: the embedded"):
         predict_and_print(["NaCl"], "nothing", None, as_json=True)
