@@ -199,7 +199,8 @@ class Member:
         energies = np.array([baseline[self.data.crystals[i].numbers].mean() for i in sample])
         model.baseline.copy_(torch.from_numpy(baseline))
         model.scale.fill_(max(float(np.std(self.data.targets[sample] - energies)), 1e-3))
-        model.fit_constants([self.examples.one(int(index)) for index in sample[:CONSTANTS_FROM]])
+        drawn = np.random.default_rng(self.seed).permutation(sample)[:CONSTANTS_FROM]
+        model.fit_constants([self.examples.one(int(index)) for index in drawn])
         return model
 
     def save(self, folder: Path) -> None:

@@ -68,7 +68,8 @@ def _claim_folder(folder: Path, records: Sequence[tuple[str, Crystal]], level: L
     """Parts are told apart by their number alone, so a folder belongs to one list of records at one level."""
     digest = hashlib.sha256()
     for name, crystal in records:
-        digest.update(name.encode() + crystal.numbers.tobytes() + np.round(crystal.lattice, 6).tobytes())
+        digest.update(name.encode() + crystal.numbers.tobytes())
+        digest.update(np.round(np.vstack([crystal.lattice, crystal.frac_coords]), 6).tobytes())
     for owner, told, of in (("records.sha256", digest.hexdigest(), "crystals"), ("level", level.name, "levels")):
         path = folder / owner
         if path.exists() and path.read_text() != told:
@@ -108,7 +109,7 @@ def _rows(chunk: list[tuple[str, Crystal]], label: Labeller, level: Level) -> li
 
 def _row(level: Level, name: str, crystal: Crystal, energy: float) -> dict[str, Any]:
     return {
-        "record": name,
+        "id": name,
         "elements": sorted(SYMBOLS[number] for number in crystal.amounts),
         "lattice": crystal.lattice.ravel(),
         "numbers": crystal.numbers,

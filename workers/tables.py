@@ -35,7 +35,7 @@ def tabulated(path: Path, target: str) -> Tabulated:
     """The crystals of a parquet table with its column `target` (formation energies, eV/atom, at one level).
 
     Left out: rows without target, rows marked `suspect`, rows that are no crystal or, to the last digit, one that an
-    earlier row holds. The split goes by the table's own column `formula`, where there is one.
+    earlier row holds. The split goes by the table's own columns `formula`, `prototype`, `created_at`, where they are.
     Raise SettingsError for no parquet table, no such column or nothing to learn from, BadRecord for no crystals.
     """
     left_out: Counter[str] = Counter()
@@ -48,7 +48,7 @@ def tabulated(path: Path, target: str) -> Tabulated:
         else:
             seen.add(digits)
             formula = str(row.get("formula") or Composition.of(item.crystal.amounts).alphabetical_formula)
-            rows.append(_row(item.record, formula, item.crystal, float(row[target])))
+            rows.append(_row(item.record, formula, item.crystal, float(row[target])) | _for_splits(row))
     if not rows:
         why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "it has no rows"
         raise SettingsError(f"{path.name} holds nothing to learn from: {why}")
@@ -87,9 +87,15 @@ def _digits(crystal: Crystal) -> bytes:
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).digest()
 
 
+def _for_splits(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """What splits may go by besides the formula, if the table has it."""
+    told = {name: row[name] for name in ("prototype", "created_at") if name in row}
+    return {name: None if value is None else str(value) for name, value in told.items()}
+
+
 def _row(record: str, formula: str, crystal: Crystal, target: float) -> dict[str, Any]:
     return {
-        "record": record,
+        "id": record,
         "formula": formula,
         "lattice": crystal.lattice.ravel(),
         "numbers": crystal.numbers,

@@ -79,14 +79,14 @@ def test_a_crystal_without_energy_is_left_out(tmp_path: Path) -> None:
             return [float("nan"), *super().energies(crystals[1:])]
 
     relabel.relabel(salts(2), as_they_stand(Speechless()), standin_level(), tmp_path, lambda _: None)
-    assert with_targets(tmp_path, standin_level())["record"].tolist() == ["salt:1"]
+    assert with_targets(tmp_path, standin_level())["id"].tolist() == ["salt:1"]
 
 
 def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:
     records, level = salts(3), standin_level()
     run(records, tmp_path)
     table = with_targets(tmp_path, level)
-    assert table["record"].tolist() == [name for name, _ in records]
+    assert table["id"].tolist() == [name for name, _ in records]
     for row, (_, crystal) in zip(table.to_dict("records"), records, strict=True):
         corrected = row["energy"] + row["correction"]
         assert row["target"] == pytest.approx(level.formation_energy(crystal.amounts, corrected))
@@ -105,4 +105,4 @@ def test_a_potentials_fancies_are_left_out(tmp_path: Path) -> None:
     rows = pd.read_parquet(part)
     rows.loc[0, "energy"] = -270.0
     rows.to_parquet(part)
-    assert with_targets(tmp_path, standin_level())["record"].tolist() == ["salt:1", "salt:2", "salt:3"]
+    assert with_targets(tmp_path, standin_level())["id"].tolist() == ["salt:1", "salt:2", "salt:3"]

@@ -71,8 +71,17 @@ def test_a_crystal_counts_once(tmp_path: Path) -> None:
     )
     found = tabulated(path, "e_form")
     assert found.rows["target"].tolist() == [-2.1, -2.0, -3.1, -2.0]
-    assert found.rows["record"].tolist() == [f"twice.parquet:{row}" for row in (0, 2, 4, 5)]
+    assert found.rows["id"].tolist() == [f"twice.parquet:{row}" for row in (0, 2, 4, 5)]
     assert found.left_out == {"the same crystal as in an earlier row": 2}
+
+
+def test_what_a_split_may_go_by_comes_along(tmp_path: Path) -> None:
+    labels, moments = ["AB_cF8_225_a_b", None] * 3, pd.to_datetime(["2020-01-01"] * 6)
+    rows = tabulated(written(tmp_path / "more.parquet", prototype=labels, created_at=moments), "e_form").rows
+    assert rows["prototype"].tolist()[:2] == ["AB_cF8_225_a_b", None]
+    rows.to_parquet(tmp_path / "t.parquet")
+    assert len(read_training_set(tmp_path / "t.parquet", split_by="formula").crystals) == len(rows)
+    assert rows["created_at"].str.startswith("2020-01-01").all()
 
 
 def test_whole_numbers_are_energies_and_words_are_not(tmp_path: Path) -> None:
