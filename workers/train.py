@@ -85,12 +85,13 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
 
 
 def judged(ensemble: Ensemble, data: TrainingData, report: Callable[[str, int, int], None]) -> Ensemble:
-    """With its calibration, and in its record its errors on the parts of the data that it learnt from."""
+    """Centred, with its calibration, and in its record its errors on the parts of the data that it learnt from."""
+    from predictors.centring import centred
     from predictors.confidence import fitted
     from predictors.evaluate import evaluate
 
     report("calibrating the ensemble", 0, 0)
-    ensemble = fitted(ensemble, data)
+    ensemble = fitted(centred(ensemble, data), data)
     report("judging the ensemble", 0, 0)
     metrics = {**ensemble.record.metrics, **evaluate(ensemble, data).as_metrics()}
     return replace(ensemble, record=replace(ensemble.record, rows=len(data.crystals), metrics=metrics))

@@ -76,9 +76,9 @@ def test_a_crystal_counts_once(tmp_path: Path) -> None:
 
 
 def test_what_a_split_may_go_by_comes_along(tmp_path: Path) -> None:
-    labels, moments = ["AB_cF8_225_a_b", None] * 3, pd.to_datetime(["2020-01-01"] * 6)
+    labels, moments = ["AB_cF8_225_a_b", "A_cF4_225_a"] * 3, pd.to_datetime(["2020-01-01"] * 6)
     rows = tabulated(written(tmp_path / "more.parquet", prototype=labels, created_at=moments), "e_form").rows
-    assert rows["prototype"].tolist()[:2] == ["AB_cF8_225_a_b", None]
+    assert rows["prototype"].tolist()[:2] == labels[:2]
     rows.to_parquet(tmp_path / "t.parquet")
     assert len(read_training_set(tmp_path / "t.parquet", split_by="formula").crystals) == len(rows)
     assert rows["created_at"].str.startswith("2020-01-01").all()
