@@ -27,6 +27,9 @@ FEW = 10  # training crystals that hold an element
 NEAREST = 0.02  # of the threshold: nearer neighbours count no more than one at this distance
 ROUNDING = 1e-5  # a crystal's latent vector depends on its batch by so much
 LARGEST = 127  # of an int8
+AWAY_FROM_0 = 256.0
+"""Where denormal floats are flushed (`predictors.cpu.tune_cpu`), the number that follows 0 is 0, and scipy's tree, which
+parts points just above a coordinate, calls itself until the stack overflows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,8 @@ class Domain:
         """(n, w) latent vectors -> (n,) distance to the nearest training crystal, (n,) ln(eV/atom) of the errors on
         the NEIGHBORS nearest, the nearer the more."""
         neighbors = min(NEIGHBORS, len(self.points))
-        distances, indices = self._tree.query((latent - self.centre) @ self.axes.astype(np.float64), neighbors)
+        places = (latent - self.centre) @ self.axes.astype(np.float64) + AWAY_FROM_0
+        distances, indices = self._tree.query(places, neighbors)
         distances, indices = distances.reshape(-1, neighbors), indices.reshape(-1, neighbors)
         weights = (distances + max(NEAREST * self.threshold, 1e-9)) ** -2
         return distances[:, 0], (weights * self.errors[indices]).sum(axis=1) / weights.sum(axis=1)
@@ -82,7 +86,7 @@ class Domain:
     def _tree(self) -> cKDTree:
         from scipy.spatial import cKDTree
 
-        return cKDTree(self.points.astype(np.float64))
+        return cKDTree(self.points.astype(np.float64) + AWAY_FROM_0)
 
     def reason(self, distance: float, elements: NDArray[np.integer]) -> str | None:
         """Why a crystal of these atomic numbers at this distance is outside; None: it isn't."""

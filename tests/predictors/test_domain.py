@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -107,3 +110,17 @@ def test_what_no_fit_gives_is_refused(fitted: Domain) -> None:
     ):
         with pytest.raises(ValueError, match=r"size|finite|unpack"):
             Domain(*bad, threshold)
+
+
+FLUSHED = """
+import numpy as np, torch
+from predictors.domain import Domain
+torch.set_flush_denormal(True)
+latent = np.random.default_rng(0).normal(size=(5_000, 4)) ** 3
+Domain.fit(latent, np.full(len(latent), 0.1), np.full(119, 100), latent[:100])
+"""
+
+
+def test_many_points_where_denormal_floats_are_flushed() -> None:
+    """As they are wherever a model predicts."""
+    assert subprocess.run([sys.executable, "-c", FLUSHED]).returncode == 0
