@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.predictors_unrelaxed import (
-    DEFAULT,
+    PAPER,
     PLAIN,
     answers,
     figures,
@@ -60,6 +60,12 @@ def test_a_constant_error_is_all_bias_and_no_wrong_order():
     assert found["recall_of_lowest_tenth"] == 1.0
 
 
+def test_what_lies_near_the_hull_is_judged_apart():
+    hull, target = np.zeros(4), np.array([-0.5, 0.05, 0.15, 2.0])
+    found = figures(target + np.array([0.1, 0.3, 9.0, 9.0]), target, hull)
+    assert (found["near_hull"], found["near_hull_mae"]) == (2, pytest.approx(0.2))
+
+
 def test_ranks_are_of_the_energy_above_the_hull():
     hull = np.linspace(-5, 0, 100)
     target = hull + RNG.permutation(100) / 100
@@ -85,13 +91,13 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_values():
 
 def test_a_candidate_that_one_way_refuses_counts_for_none():
     target = np.zeros(50)
-    model, way = DEFAULT
+    model, way = PAPER
     found = {model: {way: np.full(50, 0.2)}, "better": {way: np.full(50, 0.1)}}
     found["better"][way][7] = np.nan
     told = judged(found, target, target)
     assert {row["n"] for ways in told.values() for row in ways.values()} == {49}
-    assert told[model][way]["mae_minus_default"] == [0.0, 0.0]
-    assert told["better"][way]["mae_minus_default"] == pytest.approx([-0.1, -0.1])
+    assert told[model][way]["mae_minus_paper"] == [0.0, 0.0]
+    assert told["better"][way]["mae_minus_paper"] == pytest.approx([-0.1, -0.1])
 
 
 def test_elements_are_at_zero_and_compounds_lie_below():
