@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 import predictors
 from benchmarks import unrelaxed_candidates as data
+from benchmarks.random_structures import LEVEL
 from predictors.augmentation import VOLUME_FACTORS, Perturbation, scaled
 from predictors.calibration import rank_correlation
 from predictors.checkpoint import load_model
@@ -97,7 +98,7 @@ def trained(learnt: TrainingSet, folder: Path, plan: Plan) -> dict[str, Predicto
         config = TrainConfig(model=plan.shape, perturbation=perturbation, epochs=plan.epochs)
         for row in train_member(learnt, folders[name, seed], config, seed):
             print(f"{name}, member {seed}: epoch {row.epoch}, {row.validation_mae:.4f} eV/atom", flush=True)
-    return {name: assemble([folders[name, seed] for seed in range(plan.members)], data.LEVEL) for name in SEEN}
+    return {name: assemble([folders[name, seed] for seed in range(plan.members)], LEVEL) for name in SEEN}
 
 
 def answers(predictor: Predictor, crystals: Sequence[CrystalLike]) -> dict[str, Floats]:
@@ -141,7 +142,8 @@ def recall_of_lowest(predicted: Floats, true: Floats, share: float = 0.1) -> flo
 def interval(values: Floats, seed: int = 0) -> list[float]:
     """Ends of the central 95 % of the mean under resampling."""
     drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    return np.percentile(values[drawn].mean(axis=1), [2.5, 97.5]).tolist()
+    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5]).tolist()
+    return [low, high]
 
 
 def hull_energies(learnt: TrainingSet, crystals: Sequence[Crystal]) -> Floats:
@@ -203,7 +205,7 @@ def measure(
         for name, crystals in asked.items()
     }
     first = slice(POTENTIAL_ASKED)
-    potential = {data.LEVEL: answers(predictor_of(potential_files(data.LEVEL)), pairs.proposed[first])}
+    potential = {LEVEL: answers(predictor_of(potential_files(LEVEL)), pairs.proposed[first])}
     found["proposed"] |= judged(potential, pairs.targets[first], hull[first])
     counts = {"candidates": pairs.drawn, "candidates_relaxed": len(pairs.targets), "learnt": len(learnt.crystals)}
     return counts | found
