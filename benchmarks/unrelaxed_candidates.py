@@ -72,7 +72,7 @@ def relaxed(proposed: dict[str, Crystal], folder: Path, progress: Progress) -> R
     )
     rows = with_targets(folder, level)
     after = [Crystal(row.lattice, row.numbers, row.frac_coords) for row in rows.itertuples()]
-    return Relaxed([proposed[name] for name in rows.record], after, rows.target.to_numpy(np.float64), len(proposed))
+    return Relaxed([proposed[name] for name in rows["id"]], after, rows.target.to_numpy(np.float64), len(proposed))
 
 
 def _relaxed(engine: Engine, crystal: Crystal) -> tuple[Crystal, float] | None:
