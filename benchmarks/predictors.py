@@ -20,7 +20,7 @@ from typing import Any
 
 from predictors.errors import PredictorError
 
-PARTS = ("accuracy", "calibration", "peers", "scoring", "backends", "scaling", "composition", "potentials")
+PARTS = ("accuracy", "calibration", "peers", "scoring", "backends", "scaling", "composition", "potentials", "unrelaxed")
 
 
 def measured(part: str, quick: bool) -> dict[str, Any]:

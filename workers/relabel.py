@@ -49,19 +49,20 @@ def relabel(
     level: Level,
     folder: Path,
     progress: Callable[[int], None],
+    chunk: int = CHUNK,
 ) -> None:
-    """Write `folder`/part-NNNNN.parquet, CHUNK records each; parts that exist are kept, so a killed run resumes.
+    """Write `folder`/part-NNNNN.parquet, `chunk` records each; parts that exist are kept, so a killed run resumes.
 
     records: (record name, crystal). Raises SettingsError if the folder holds parts of others, or
     of another level.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim_folder(folder, records, level)
-    for number, chunk in enumerate(_chunks(records, CHUNK)):
+    for number, some in enumerate(_chunks(records, chunk)):
         part = folder / f"part-{number:05d}.parquet"
         if not part.exists():
-            _write(_rows(chunk, label, level), part)
-        progress(len(chunk))
+            _write(_rows(some, label, level), part)
+        progress(len(some))
 
 
 def _claim_folder(folder: Path, records: Sequence[tuple[str, Crystal]], level: Level) -> None:

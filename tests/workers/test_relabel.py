@@ -13,8 +13,7 @@ from registry.crystal import Crystal
 from registry.errors import SettingsError
 from registry.hull.levels import Level, load_level
 from tests.workers.standin import StandIn, standin_level
-from workers import relabel
-from workers.relabel import as_they_stand, with_targets
+from workers.relabel import as_they_stand, relabel, with_targets
 
 Record = tuple[str, Crystal]
 
@@ -23,11 +22,6 @@ def salts(count: int) -> list[Record]:
     cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
     edges = np.linspace(2.5, 3.1, count)
     return [(f"salt:{n}", Crystal(cell * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])) for n, edge in enumerate(edges)]
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relabel, "CHUNK", 2)
 
 
 class Counting(StandIn):
@@ -42,7 +36,7 @@ class Counting(StandIn):
 
 def run(records: list[Record], folder: Path, level: Level | None = None) -> int:
     engine, told, level = Counting(), [], level or standin_level()
-    relabel.relabel(records, as_they_stand(engine), level, folder, told.append)
+    relabel(records, as_they_stand(engine), level, folder, told.append, chunk=2)
     assert sum(told) == len(records)
     return engine.asked
 
@@ -78,7 +72,7 @@ def test_a_crystal_without_energy_is_left_out(tmp_path: Path) -> None:
         def energies(self, crystals: Sequence[Crystal]) -> list[float]:
             return [float("nan"), *super().energies(crystals[1:])]
 
-    relabel.relabel(salts(2), as_they_stand(Speechless()), standin_level(), tmp_path, lambda _: None)
+    relabel(salts(2), as_they_stand(Speechless()), standin_level(), tmp_path, lambda _: None)
     assert with_targets(tmp_path, standin_level())["id"].tolist() == ["salt:1"]
 
 
