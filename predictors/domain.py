@@ -28,8 +28,8 @@ NEAREST = 0.02  # of the threshold: nearer neighbours count no more than one at 
 ROUNDING = 1e-5  # a crystal's latent vector depends on its batch by so much
 LARGEST = 127  # of an int8
 AWAY_FROM_0 = 256.0
-"""Where denormal floats are flushed (`predictors.cpu.tune_cpu`), the number that follows 0 is 0, and scipy's tree, which
-parts points just above a coordinate, calls itself until the stack overflows."""
+"""Where denormal floats are flushed (`predictors.cpu.tune_cpu`), the number that follows 0 is 0; scipy's tree, which
+parts points just above a coordinate, calls itself then until the stack overflows."""
 
 
 @dataclass(frozen=True, eq=False)
