@@ -58,8 +58,22 @@ class ScoreDaemon:
             for claim in claims:
                 yield Failed(claim, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)), _nothing)
             return
-        beat()
-        predictions = self._ask(ensemble, [found[one] for one in ids], [volumes[one] for one in ids if one in volumes])
+        looked_at = [claim for claim in claims if claim.subject_id in volumes]
+        new = [claim for claim in claims if claim.subject_id not in volumes]
+        for group in filter(None, (looked_at, new)):
+            beat()
+            candidates = [found[claim.subject_id] for claim in group]
+            factors = [volumes[claim.subject_id] for claim in group] if group is looked_at else None
+            yield from self._outcomes(group, self._ask(ensemble, candidates, factors))
+
+    def _ask(self, ensemble: Predictor, candidates: Sequence[Crystal], volumes: Sequence[float] | None) -> Predictions:
+        if self.stage is Stage.SINGLE:
+            return ensemble.predict(candidates, members=1)
+        if volumes is not None:
+            return look_again(ensemble, candidates, volumes)
+        return ensemble.predict(candidates, volume_scan=True)
+
+    def _outcomes(self, claims: Sequence[Claim], predictions: Predictions) -> Iterator[Outcome]:
         for index, claim in enumerate(claims):
             if index in predictions.refused:
                 failure = LabelFailure(ErrorClass.UNSUPPORTED_ELEMENT, predictions.refused[index])
@@ -67,13 +81,6 @@ class ScoreDaemon:
             else:
                 row = prediction_row(claim.target_id, self.stage, predictions, index)
                 yield Done(claim, partial(_write, {"structure_id": claim.subject_id, **row}))
-
-    def _ask(self, ensemble: Predictor, candidates: Sequence[Crystal], volumes: Sequence[float]) -> Predictions:
-        if self.stage is Stage.SINGLE:
-            return ensemble.predict(candidates, members=1)
-        if len(volumes) == len(candidates):
-            return look_again(ensemble, candidates, volumes)
-        return ensemble.predict(candidates, volume_scan=True)
 
     def _ensemble(self, engine: Engine, model_id: int) -> Predictor:
         if model_id not in self._ensembles:
