@@ -116,7 +116,8 @@ def fitted(
     if not (training.known.any() and validation.known.any()):
         return ensemble
     counts = _crystals_by_element([data.crystals[i] for i in data.part(Split.TRAIN)])
-    domain = Domain.fit(*training.latent_and_errors(), counts, validation.latent_and_errors()[0])
+    errors = _errors_of_strangers(ensemble, data, learnt, training)
+    domain = Domain.fit(training.found.latent[training.known], errors, counts, validation.latent_and_errors()[0])
     asked = {Asked.FIRST: replace(validation, found=validation.found.first_member()), Asked.ALL: validation}
     if ensemble.config.needs_structure:
         crystals, targets = _examples(data, _drawn(held_out, MOST_COPIES, rng))
@@ -161,6 +162,21 @@ def _checked(
 ) -> _Checked:
     crystals, targets = examples
     return _Checked(crystals, targets, ensemble.predict(crystals, members, volume_scan, progress))
+
+
+def _errors_of_strangers(ensemble: Ensemble, data: TrainingSet, part: NDArray[np.intp], training: _Checked) -> Floats:
+    """Of the known training crystals: the mean error of the members that left a crystal out of their training, of the
+    ensemble where none did. Unlike errors on what was learnt, these are as large as those on new crystals."""
+    residuals = training.targets[:, None] - training.found.member_energies
+    strangers = np.zeros(residuals.shape, dtype=bool)
+    for member, left_out in enumerate(ensemble.record.dataset.get("left_out", [])):
+        if left_out is not None:
+            fold, folds = left_out
+            strangers[:, member] = data.fold(folds)[part] == fold
+    met = strangers.any(axis=1)
+    errors = training.targets - training.found.energy
+    errors[met] = np.where(strangers[met], residuals[met], 0).sum(axis=1) / strangers[met].sum(axis=1)
+    return errors[training.known]
 
 
 def _known_before(

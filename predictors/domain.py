@@ -2,7 +2,8 @@
 
 A crystal is outside if it lies farther from all of them than almost all held-out crystals do, or holds an element that
 hardly any of them held (those of elements that none held are refused before). The model's errors on a crystal's
-neighbours in the training set, though smaller than those on new crystals, tell where these are large.
+neighbours in the training set tell where errors are large: best those of members that left these out of their training
+(`TrainConfig.folds`); those on what was learnt are smaller, and tell less.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,9 +66,19 @@ def assemble(folders: list[Path], level: str) -> Ensemble:
         data_hash=plans[0]["data"],
         code_version=version("motherlode"),
         metrics={"mean_member_validation_mae": float(np.mean([rows[-1].best_validation_mae for _, rows in trained]))},
-        dataset={"split": plans[0]["split"], "parts": json.loads(states[0].said("dataset"))},
+        dataset={
+            "split": plans[0]["split"],
+            "parts": json.loads(states[0].said("dataset")),
+            "left_out": [_left_out(plan) for plan in plans],
+        },
     )
     return Ensemble([model for model, _ in trained], record)
+
+
+def _left_out(plan: dict[str, Any]) -> list[int] | None:
+    """[which, of how many] folds a member never saw; see `TrainingSet.fold`."""
+    folds = plan.get("folds")
+    return None if folds is None else [plan["seed"] % folds, folds]
 
 
 def trained_model(folder: Path) -> tuple[EnergyModel, list[EpochMetrics]]:

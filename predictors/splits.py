@@ -19,6 +19,9 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from predictors.errors import BadTrainingSet
 
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?)?|\(|\)(\d+(?:\.\d+)?)?|\s+")
@@ -64,9 +67,9 @@ def split_table(way: str, columns: Mapping[str, Sequence[Any]]) -> list[Split]:
     return WAYS[way].assign(values)
 
 
-def md5_bucket(text: str) -> int:
-    """0 to 99, from the MD5 of the text as it is written."""
-    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(), 16) % 100
+def md5_bucket(text: str, buckets: int = 100) -> int:
+    """0 to 99, or to one below `buckets`, from the MD5 of the text as it is written."""
+    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(), 16) % buckets
 
 
 def split_of(reduced_formula: str) -> Split:
@@ -146,6 +149,15 @@ def composition_key(formula: str) -> str:
     counts = {symbol: int(amount * scale) for symbol, amount in amounts.items()}
     shared = gcd(*counts.values())
     return " ".join(f"{symbol}{counts[symbol] // shared}" for symbol in sorted(counts))
+
+
+def key_of(numbers: NDArray[np.integer]) -> str:
+    """What `composition_key` makes of the formula of these atoms (n,)."""
+    from ase.data import chemical_symbols
+
+    elements, counts = np.unique(numbers, return_counts=True)
+    counts //= np.gcd.reduce(counts)
+    return " ".join(sorted(f"{chemical_symbols[z]}{n}" for z, n in zip(elements, counts, strict=True)))
 
 
 def amounts_of(formula: str) -> dict[str, Fraction]:

@@ -185,7 +185,9 @@ class Member:
         return self.config.patience is not None and len(errors) - 1 - int(np.argmin(errors)) >= self.config.patience
 
     def _training_part(self) -> Indices:
-        part = self.data.part(Split.TRAIN)
+        part, folds = self.data.part(Split.TRAIN), self.config.folds
+        if folds is not None:
+            part = part[self.data.fold(folds)[part] != self.seed % folds]
         if self.config.bootstrap:
             part = np.random.default_rng((self.seed, 1 << 20)).choice(part, len(part))
         return part

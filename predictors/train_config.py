@@ -19,6 +19,7 @@ from predictors.structure_model import StructureConfig
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Folds = Annotated[int, Field(ge=2, le=100)]
 Copies = Annotated[int, Field(ge=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -43,6 +44,7 @@ class TrainConfig:
     ema_decay: Share = 0.999
     patience: Count | None = None  # epochs without a better validation error
     bootstrap: bool = False
+    folds: Folds | None = None  # each member leaves one of so many parts out; see TrainingSet.fold
     bfloat16: bool = False  # matrix products of half the digits, where there is a GPU
     max_minutes: Amount | None = None  # the schedule is hurried so that it ends then
 

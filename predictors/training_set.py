@@ -15,7 +15,7 @@ from predictors.augmentation import PlainCrystal
 from predictors.compositions import PlainComposition, composition_of
 from predictors.errors import BadCrystal, BadTrainingSet
 from predictors.graph import HEAVIEST, CrystalLike, check_crystal
-from predictors.splits import Split, column_of, composition_key, split_table
+from predictors.splits import Split, column_of, composition_key, key_of, md5_bucket, split_table
 from predictors.training_table import STRUCTURE, Part, read_table
 
 LARGEST_GROUND_STATE = 5.0
@@ -43,6 +43,14 @@ class TrainingSet:
     def part(self, split: Split) -> NDArray[np.intp]:
         """The indices of one part."""
         return np.array([i for i, each in enumerate(self.splits) if each == split], dtype=np.intp)
+
+    def fold(self, count: int) -> NDArray[np.intp]:
+        """(m,) which of `count` folds each crystal is in: by the MD5 of its composition, so that none is in two.
+
+        Where each member of an ensemble leaves one of them out of its training, there is for every training crystal an
+        error of a member that never saw it (the jackknife+ of Barber et al., Ann. Stat. 49, 486, 2021).
+        """
+        return np.array([md5_bucket(key_of(crystal.numbers), count) for crystal in self.crystals], dtype=np.intp)
 
     def elements(self) -> list[int]:
         """The atomic numbers that the training part holds."""

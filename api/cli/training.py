@@ -37,6 +37,7 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--learning-rate", type=float, help="The highest of the schedule.  [default: 0.002]"),
         click.option("--patience", type=int, help="Stop after so many epochs without a better validation error."),
         click.option("--bootstrap", is_flag=True, default=None, help="Each member draws its own crystals, some twice."),
+        click.option("--folds", type=int, help="Each member leaves out one of so many parts: better intervals."),
         click.option("--augmentation", type=float, help="Share of crystals seen as perturbed copies.  [default: 0.6]"),
         click.option("--copies", type=int, help="Keep so many of each crystal; 0: new ones each epoch.  [default: 0]"),
         click.option("--bfloat16", is_flag=True, default=None, help="Half the digits in matrix products, on GPUs."),

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 
 from predictors.augmentation import PlainCrystal
+from predictors.calibration import SMALLEST_ERROR
 from predictors.checkpoint import load_model, save_model
 from predictors.confidence import Asked, fitted
 from predictors.ensemble import Ensemble
@@ -46,6 +47,17 @@ def crystals(data: TrainingSet) -> list[PlainCrystal]:
 def dense(crystal: PlainCrystal) -> PlainCrystal:
     """A copy squeezed to a tenth of its volume: unlike anything in the training set."""
     return replace(crystal, lattice=crystal.lattice / 10 ** (1 / 3))
+
+
+def test_errors_are_those_of_members_that_never_saw_a_crystal(untaught: Ensemble, data: TrainingSet) -> None:
+    """Two of the members left out a half each; the third has seen all."""
+    halves = replace(untaught, record=replace(untaught.record, dataset={"left_out": [[0, 2], [1, 2], None]}))
+    part = data.part(Split.TRAIN)
+    energies = untaught.predict([data.crystals[i] for i in part]).member_energies
+    errors = data.targets[part] - energies[np.arange(len(part)), data.fold(2)[part]]
+    told = fitted(halves, data).confidence
+    assert told is not None
+    np.testing.assert_allclose(np.sort(told.domain.errors), np.sort(np.log(np.abs(errors) + SMALLEST_ERROR)), atol=0.01)
 
 
 def test_without_a_confidence_nothing_is_said(untaught: Ensemble, crystals: list[PlainCrystal]) -> None:

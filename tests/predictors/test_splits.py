@@ -4,12 +4,14 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
+from ase.data import chemical_symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
 from predictors.errors import BadTrainingSet
-from predictors.splits import WAYS, Split, amounts_of, composition_key, md5_bucket, split_of, split_table
+from predictors.splits import WAYS, Split, amounts_of, composition_key, key_of, md5_bucket, split_of, split_table
 
 ELEMENTS = ("Li", "Na", "O", "Fe", "Cl")
 FORMULAS = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 3), min_size=1).map(
@@ -126,6 +128,12 @@ def test_the_same_composition_has_one_key(one: str, other: str) -> None:
 
 def test_other_compositions_have_other_keys() -> None:
     assert len({composition_key(f) for f in ("CO", "Co", "CO2", "Cu2O", "CuO")}) == 5
+
+
+@given(st.lists(st.integers(1, 118), min_size=1, max_size=12), st.integers(1, 3))
+def test_atoms_have_the_key_of_their_formula(numbers: list[int], times: int) -> None:
+    formula = "".join(chemical_symbols[number] for number in numbers)
+    assert key_of(np.array(numbers * times)) == composition_key(formula)
 
 
 @pytest.mark.parametrize("text", ["", " ", "nacl", "Na(Cl", "NaCl)", "Na-Cl", "Na0"])

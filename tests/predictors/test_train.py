@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from predictors.checkpoint import TrainingState, load_state, save_state
+from predictors.distributed import join_crew
 from predictors.errors import BadCheckpoint, BadTrainingSet, Diverged
 from predictors.examples import Examples
 from predictors.members import METRICS, STATE, EpochMetrics, assemble, trained_model
-from predictors.train import train_member
+from predictors.splits import Split, key_of
+from predictors.train import Member, train_member
 from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet
 
@@ -161,3 +164,14 @@ def test_members_of_other_data_or_splits_make_no_ensemble(data: TrainingSet, pla
         assemble([tmp_path / "one", tmp_path / "other"], "PBE")
     with pytest.raises(BadTrainingSet, match="at least one"):
         assemble([], "PBE")
+
+
+def test_folds_are_left_out_by_one_member_each(data: TrainingSet, plan: TrainConfig) -> None:
+    plan, training = replace(plan, folds=3), data.part(Split.TRAIN)
+    with join_crew() as crew:
+        learnt = [set(Member(data, plan, seed, crew).training.tolist()) for seed in (3, 4, 5)]
+    left_out = [set(training.tolist()) - each for each in learnt]
+    assert sorted(index for each in left_out for index in each) == training.tolist()
+    assert all(0 < len(each) < len(training) for each in left_out)
+    compositions = [{key_of(data.crystals[i].numbers) for i in each} for each in left_out]
+    assert not any(one & other for one, other in combinations(compositions, 2))
