@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import predictors_data
 from predictors.augmentation import Perturbation, PlainCrystal, perturbed
 from predictors.checkpoint import load_model
 from predictors.confidence import Asked, Confidence
@@ -30,7 +30,7 @@ from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
 from predictors.evaluate import errors_of, foresight_of
 from predictors.predictor import Predictions
-from predictors.splits import Split, split_of
+from predictors.splits import Split
 from predictors.training_set import read_training_set
 
 LEVEL = "mp2018"  # of the Materials Project set's formation energies
@@ -42,23 +42,10 @@ Held = tuple[list[PlainCrystal], NDArray[np.float64]]
 Figures = dict[str, float | None]
 
 
-def materials_project(folder: Path) -> Held:
-    """The test split's crystals and formation energies."""
-    from ase.data import atomic_numbers
-    from ase.geometry import cellpar_to_cell
-
-    table = pd.read_parquet(folder / "mp_structures" / "mp_36737.parquet")
-    table = table[table.e_form_mp2018.notna() & ~table.suspect.astype(bool)]
-    table = table[[split_of(formula) is Split.TEST for formula in table.formula]]
-    crystals = [
-        PlainCrystal(
-            cellpar_to_cell([row.a, row.b, row.c, row.alpha, row.beta, row.gamma]),
-            np.array([atomic_numbers[symbol] for symbol in row.species.split()], dtype=np.int16),
-            np.array(row.frac_coords, dtype=np.float64).reshape(-1, 3),
-        )
-        for row in table.itertuples()
-    ]
-    return crystals, table.e_form_mp2018.to_numpy(np.float64)
+def materials_project() -> Held:
+    """The test split's crystals and formation energies. Raise SystemExit where there are no real data."""
+    rows = predictors_data.some(Split.TEST)
+    return predictors_data.crystals(rows), predictors_data.targets(rows).astype(np.float64)
 
 
 def test_part(table: Path) -> Held:
@@ -97,14 +84,12 @@ def _figures(
 
 
 def measure(
-    quick: bool, folders: Sequence[Path] = (), table: Path | None = None, data: Path | None = None
+    quick: bool, folders: Sequence[Path] = (), table: Path | None = None
 ) -> dict[str, dict[str, Figures] | str]:
-    """Model -> way of asking -> figures, or why there are none. data: LODE_TEST_DATA by default. Raise SystemExit."""
+    """Model -> way of asking -> figures, or why there are none. Raise SystemExit without data."""
     tune_cpu(1)
-    if data is None and table is None and not os.environ.get("LODE_TEST_DATA"):
-        raise SystemExit("LODE_TEST_DATA names no folder of real data: name a training table with --data")
     folders = folders or sorted(path.parent for path in SHIPPED.glob("*/model.json"))
-    crystals, targets = test_part(table) if table else materials_project(data or Path(os.environ["LODE_TEST_DATA"]))
+    crystals, targets = test_part(table) if table else materials_project()
     if quick:
         chosen = np.random.default_rng(0).permutation(len(crystals))[:QUICK]
         crystals, targets = [crystals[i] for i in chosen], targets[chosen]

@@ -111,7 +111,7 @@ def fitted(
     crystal of one of the parts comes back as it was.
     """
     rng = np.random.default_rng(seed)
-    learnt, held_out = _drawn(data.part(Split.TRAIN), MOST_TRAINING, rng), data.part(Split.VALIDATION)
+    learnt, held_out = drawn(data.part(Split.TRAIN), MOST_TRAINING, rng), data.part(Split.VALIDATION)
     training, validation = (_checked(ensemble, _examples(data, part), progress) for part in (learnt, held_out))
     if not (training.known.any() and validation.known.any()):
         return ensemble
@@ -120,7 +120,7 @@ def fitted(
     domain = Domain.fit(training.found.latent[training.known], errors, counts, validation.latent_and_errors()[0])
     asked = {Asked.FIRST: replace(validation, found=validation.found.first_member()), Asked.ALL: validation}
     if ensemble.config.needs_structure:
-        crystals, targets = _examples(data, _drawn(held_out, MOST_COPIES, rng))
+        crystals, targets = _examples(data, drawn(held_out, MOST_COPIES, rng))
         copies = [perturbed(one, Perturbation(), rng) for one in crystals], targets
         asked[Asked.FIRST] = _checked(ensemble, copies, progress, members=1)
         asked[Asked.SCAN] = _checked(ensemble, copies, progress, volume_scan=True)
@@ -209,5 +209,6 @@ def _crystals_by_element(crystals: Sequence[CrystalLike]) -> NDArray[np.intp]:
     return counts
 
 
-def _drawn(indices: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def drawn(indices: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most so many of them, by chance."""
     return indices if len(indices) <= most else rng.choice(indices, most, replace=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from predictors.augmentation import Perturbation, perturbed
 from predictors.calibration import coverage_of, gaussian_intervals, rank_correlation
-from predictors.confidence import MOST_COPIES, Asked, Confidence
+from predictors.confidence import MOST_COPIES, Asked, Confidence, drawn
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
 from predictors.graph import CrystalLike
@@ -103,7 +103,7 @@ def evaluate(
     for split in Split:
         chosen = data.part(split)
         if split is Split.TRAIN:
-            chosen = _sample(chosen, most, rng)
+            chosen = drawn(chosen, most, rng)
         if len(chosen):
             crystals = [data.crystals[i] for i in chosen]
             found = ensemble.predict(crystals, progress=progress)
@@ -117,7 +117,7 @@ def evaluate(
 def _errors_on_copies(
     ensemble: Ensemble, data: TrainingSet, rng: np.random.Generator, progress: Callable[[int], None] | None
 ) -> dict[str, Errors]:
-    chosen = _sample(data.part(Split.VALIDATION), MOST_COPIES, rng)
+    chosen = drawn(data.part(Split.VALIDATION), MOST_COPIES, rng)
     copies = [perturbed(data.crystals[i], Perturbation(), rng) for i in chosen]
     return {
         name: errors_of(ensemble.predict(copies, volume_scan=scan, progress=progress), data.targets[chosen])
@@ -185,7 +185,3 @@ def foresight_of(
 
 def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _sample(indices: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    return indices if len(indices) <= most else rng.choice(indices, most, replace=False)
