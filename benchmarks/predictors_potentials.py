@@ -2,8 +2,8 @@
 
     python -m benchmarks.predictors_potentials [--quick]
 
-Relaxed compounds of up to 40 sites drawn at random from Li-Fe-P-O and Li-Co-Ni-O as of 2024 (300; with --quick 60),
-each asked as it stands, and the first of them (12; 4) over the volume scan. Both potentials learnt from crystals like
+Relaxed compounds of up to 40 sites drawn at random from Li-Fe-P-O and Li-Co-Ni-O as of 2024 (300; with --quick 24),
+each asked as it stands, and the first of them (12; 2) over the volume scan. Both potentials learnt from crystals like
 these, and from many of them: the figures say that levels, corrections and references are right, not how they do on new
 ones. eV/atom; rates are crystals per CPU second on one thread, arrays to formation energies. The last line is JSON.
 """
@@ -74,9 +74,9 @@ def measure(quick: bool) -> dict[str, Any]:
     from workers.potentials import potential_files, predictor_of
 
     known = compounds(Path(data) / "hulls")
-    chosen = np.random.default_rng(0).choice(len(known), 60 if quick else 300, replace=False)
+    chosen = np.random.default_rng(0).choice(len(known), 24 if quick else 300, replace=False)
     drawn = [known[index] for index in chosen]
-    found = {name: figures(predictor_of(potential_files(name)), drawn, 4 if quick else 12) for name in POTENTIALS}
+    found = {name: figures(predictor_of(potential_files(name)), drawn, 2 if quick else 12) for name in POTENTIALS}
     for name, row in found.items():
         print(name, "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
     return found

@@ -90,7 +90,7 @@ class Plan:
     shape: StructureConfig = SMALL
 
 
-QUICK = Plan(8, 8, 150, 1, 4, 2, StructureConfig(width=16, edge_width=16, steps=2))
+QUICK = Plan(4, 4, 80, 1, 4, 2, StructureConfig(width=16, edge_width=16, steps=2))
 
 
 def trained(learnt: TrainingSet, folder: Path, plan: Plan) -> dict[str, Predictor]:
