@@ -44,12 +44,14 @@ test: test-embedded test-system
 test-embedded: .venv/installed
 	LODE_TEST_SERVERS=embedded $(BIN)/python -m pytest -n 2
 
-# What touches the database runs again on the PostgreSQL of this machine, where there is one.
+# What touches the database runs again on the PostgreSQL of this machine, where there is one; but for kills, whole rounds
+# and the command line, which take their time and ask by the same SQL.
 test-system: test-embedded
 	@if ! command -v postgres >/dev/null; then \
 	    echo "no postgres on PATH: tested on the embedded PostgreSQL only"; \
 	else \
-	    LODE_TEST_SERVERS=system $(BIN)/python -m pytest -n 2 -m database; \
+	    LODE_TEST_SERVERS=system $(BIN)/python -m pytest -n 2 -m database \
+	        --ignore tests/faults --ignore tests/flow --ignore tests/api/cli; \
 	fi
 
 # The drift check of migrations against models is a test: tests/registry/test_schema.py.

@@ -335,6 +335,7 @@ def test_a_broken_model_is_one_line(
     pytest.importorskip("torch", reason="the extra `predictors` isn't installed")
     (tmp_path / "salt.cif").write_text(CIF.replace("Cs", "Na"))
     (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model.json").write_text("{")
     code, error = error_of(monkeypatch, capsys, "predict", "salt.cif", "--model", "broken", "--no-registry")
     assert code == 1
     assert error.splitlines()[-1].startswith("lode: broken holds no readable model")
