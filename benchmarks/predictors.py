@@ -20,7 +20,18 @@ from typing import Any
 
 from predictors.errors import PredictorError
 
-PARTS = ("accuracy", "calibration", "peers", "scoring", "backends", "scaling", "composition", "potentials", "unrelaxed")
+PARTS = (
+    "accuracy",
+    "calibration",
+    "peers",
+    "scoring",
+    "backends",
+    "scaling",
+    "composition",
+    "potentials",
+    "origin",
+    "unrelaxed",
+)
 
 
 def measured(part: str, quick: bool) -> dict[str, Any]:
