@@ -34,6 +34,9 @@ DIATOMIC, NOBLE = ("H", "N", "O", "F", "Cl"), ("He", "Ne", "Ar", "Kr", "Xe", "Rn
 GASES = {**{symbol: f"{symbol}2" for symbol in DIATOMIC}, **{symbol: symbol for symbol in NOBLE}}
 """Elements that are gases at 298 K and 1 atm: a crystal of them is no good reference."""
 
+MOLECULAR = frozenset({*GASES, "S", "Br", "I"})
+"""Elements of molecules, on which pretrained potentials fail. Of others their crystals are only somewhat too high."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -42,8 +45,8 @@ class Level:
     engine: "imported", a DFT code, or a potential
     references: element symbol -> eV/atom of the elemental reference at this level, corrections included; where none
         of them is the level's own, every other element takes its lowest entry
-    tabulated: the elements whose reference is taken from elsewhere, as of gases and molecular crystals: the engine is
-        unreliable for them, and its own entries of them stay off the hull
+    tabulated: the elements whose reference is taken from elsewhere, as of gases and molecular crystals: the level's own
+        entries of them stay off the hull; at the level of a potential only those of MOLECULAR ones do
     """
 
     name: str
@@ -95,7 +98,8 @@ class Level:
     def bars(self, amounts: Mapping[int, int]) -> str | None:
         """Why no entry of these atoms (atomic number -> count) may stand on the level's hull, or None."""
         elements = {SYMBOLS[number] for number in amounts}
-        if len(elements) == 1 and elements <= set(self.tabulated):
+        unreliable = set(self.tabulated) & (MOLECULAR if self.kind == "potential" else elements)
+        if len(elements) == 1 and elements <= unreliable:
             return "the elemental reference of this level is tabulated: the engine is unreliable for this element"
         missing = sorted(elements - self.references.keys())
         own = self.references.keys() - set(self.tabulated)
