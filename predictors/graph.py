@@ -64,10 +64,20 @@ class Graph:
 
 def oddity(graph: Graph) -> str | None:
     """Why a crystal is hardly matter, so that no model can know it: atoms alone, or pressed together."""
-    if alone := round(float(graph.atoms.sum() - graph.atoms[np.unique(graph.dst)].sum())):
-        return f"{alone} of {round(float(graph.atoms.sum()))} atoms have no neighbour that the model sees"
-    closest = float(graph.distances.min())
+    alone, closest = _loneliness(graph.atoms, graph.dst, graph.distances)
+    if alone:
+        return f"{round(alone)} of {round(float(graph.atoms.sum()))} atoms have no neighbour that the model sees"
     return f"two atoms lie within {closest:.2f} angstrom of each other" if closest < SHORTEST_DISTANCE else None
+
+
+@njit(cache=True)
+def _loneliness(atoms: NDArray[np.float32], dst: NDArray[np.int32], distances: NDArray[np.float32]) -> tuple[Any, Any]:
+    """How many atoms have no edge; the shortest edge, angstrom."""
+    alone, closest = atoms.copy(), np.float32(np.inf)
+    for edge in range(len(dst)):
+        alone[dst[edge]] = 0
+        closest = min(closest, distances[edge])
+    return alone.sum(), closest
 
 
 def check_numbers(crystal: CrystalLike) -> None:
@@ -89,18 +99,37 @@ def check_crystal(crystal: CrystalLike) -> None:
         raise BadCrystal(f"{count} atoms with coordinates {coords.shape}, lattice {lattice.shape}")
     if lattice.dtype.kind not in "fiu" or coords.dtype.kind not in "fiu":
         raise BadCrystal(f"lattice and coordinates must be real numbers, not {lattice.dtype} and {coords.dtype}")
-    if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
+    finite, longest, shortest, box, volume = _extent(
+        np.ascontiguousarray(lattice, dtype=np.float64), np.ascontiguousarray(coords, dtype=np.float64)
+    )
+    if not finite:
         raise BadCrystal("the lattice or the coordinates hold NaN or infinity")
-    if np.abs(lattice).max() > LONGEST_VECTOR or np.abs(lattice).sum(axis=0).prod() > LARGEST_BOX:
+    if longest > LONGEST_VECTOR or box > LARGEST_BOX:
         raise BadCrystal(
             f"the cell is too large: vectors of {LONGEST_VECTOR:g} angstrom in a box of {LARGEST_BOX:g} cubic angstrom "
             "are the most"
         )
-    volume = abs(np.linalg.det(lattice)) / count
-    if volume < SMALLEST_VOLUME_PER_ATOM:
-        raise BadCrystal(f"{volume:.3g} cubic angstrom per atom: the cell is too small for its atoms")
-    if np.linalg.norm(lattice, axis=1).min() < SHORTEST_VECTOR:
+    if volume / count < SMALLEST_VOLUME_PER_ATOM:
+        raise BadCrystal(f"{volume / count:.3g} cubic angstrom per atom: the cell is too small for its atoms")
+    if shortest < SHORTEST_VECTOR:
         raise BadCrystal(f"a lattice vector is shorter than {SHORTEST_VECTOR} angstrom")
+
+
+@njit(cache=True)
+def _extent(lattice: NDArray[np.float64], coords: NDArray[np.float64]) -> tuple[Any, Any, Any, Any, Any]:
+    """Whether all is finite; the longest component and the shortest length of lattice vectors, angstrom; the volumes
+    of the box around the cell and of the cell, cubic angstrom."""
+    finite = np.isfinite(lattice).all() and np.isfinite(coords).all()
+    longest, shortest, box = 0.0, np.inf, 1.0
+    for axis in range(3):
+        longest = max(longest, np.abs(lattice[axis]).max())
+        shortest = min(shortest, np.sqrt((lattice[axis] ** 2).sum()))
+        box *= np.abs(lattice[:, axis]).sum()
+    a, b, c = lattice[0], lattice[1], lattice[2]
+    volume = abs(
+        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
+    return finite, longest, shortest, box, volume
 
 
 def _array(crystal: CrystalLike, name: str) -> NDArray[Any]:
