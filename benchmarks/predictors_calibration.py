@@ -5,8 +5,8 @@
 Of the shipped models, or those named: on the test split (MD5 of the formula, from 85) of the Materials Project set in
 LODE_TEST_DATA (formation energies of 2018, suspect rows left out), or of a training table at the model's level; with
 --quick on 150 crystals of it. `all`: the ensemble; on strained and rattled copies of a half of them, of 300 at most,
-`first`: one member, `scan`: the ensemble over the volume scan. A model of another level than its targets is passed over:
-their difference would count as its error. Energies in eV/atom. The last line is JSON.
+`first`: one member, `scan`: the ensemble over the volume scan. A model of another level than its targets is passed
+over: their difference would count as its error. Energies in eV/atom. The last line is JSON.
 """
 
 from __future__ import annotations
