@@ -17,14 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from registry.crystal import Crystal
-from registry.hull.levels import Level, load_level
+from registry.hull.levels import MOLECULAR, Level, load_level
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
 from registry.threads import one_thread_each
 from workers.engines.base import engine_named
 from workers.references import with_references
 
-MOLECULES = ("H", "He", "N", "O", "F", "Ne", "S", "Cl", "Ar", "Br", "Kr", "I", "Xe")
 TABLES = Path(__file__).parents[1] / "registry" / "hull" / "level_tables"
 
 
@@ -41,7 +40,7 @@ def compared(level: Level, own: dict[str, float]) -> dict[str, float]:
     differences = {element: energy - level.references[element] for element, energy in own.items()}
     for element, energy in level.references.items():
         print(f"{element:3} {energy:10.4f}  {differences.get(element, float('nan')):+.3f}")
-    solid = [differences[element] for element in differences if element not in MOLECULES]
+    solid = [differences[element] for element in differences if element not in MOLECULAR]
     return {"elements": len(solid), "mean": sum(solid) / len(solid), "largest": max(solid, key=abs)}
 
 

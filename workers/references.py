@@ -1,6 +1,6 @@
 """Element references of a level of a potential: tabulated DFT energies, and the engine's own where the table has none.
 
-Pretrained potentials err by more for elements than for compounds, of which they saw more: 7net-0 puts elements 0.02
+Pretrained potentials err by more for elements than for compounds, of which they saw more: 7net-0 puts elements 0.03
 eV/atom too high in the mean, molybdenum 0.16, and molecules anywhere. Every formation energy would inherit that.
 """
 
