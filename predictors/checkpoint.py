@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from predictors.code_version import code_version
 from predictors.confidence import Confidence
 from predictors.energy_model import EnergyModel, ModelConfig
 from predictors.ensemble import Ensemble
@@ -53,7 +53,7 @@ def save_state(state: TrainingState, path: Path) -> None:
         for group, named in state.groups.items()
         for name, tensor in named.items()
     }
-    about = {**state.about, "format": STATE_FORMAT, "code_version": version("motherlode")}
+    about = {**state.about, "format": STATE_FORMAT, "code_version": code_version()}
     about["sha256"] = _hash_of(tensors, about)
     write_atomically(path, save(tensors, metadata=about))
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from predictors.checkpoint import TrainingState, load_state
+from predictors.code_version import code_version
 from predictors.energy_model import EnergyModel
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint, BadTrainingSet
@@ -64,7 +64,7 @@ def assemble(folders: list[Path], level: str) -> Ensemble:
         elements=tuple(sorted({z for state in states for z in json.loads(state.said("elements"))})),
         excluded=tuple(plans[0]["excluded"]),
         data_hash=plans[0]["data"],
-        code_version=version("motherlode"),
+        code_version=code_version(),
         metrics={"mean_member_validation_mae": float(np.mean([rows[-1].best_validation_mae for _, rows in trained]))},
         dataset={
             "split": plans[0]["split"],

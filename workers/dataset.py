@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from predictors.code_version import code_version
 from registry.errors import LodeError
 from registry.exporters.files import destination
 from registry.models import TrainingSet
@@ -89,13 +89,13 @@ def as_json(checks: Sequence[PartCheck]) -> dict[str, Any]:
     """`same`: null where a part can't be asked for again, or where no part is known."""
     answers = [check.same for check in checks]
     same = False if False in answers else None if None in answers or not answers else True
-    return {"same": same, "code_version": version("motherlode"), "parts": [asdict(check) for check in checks]}
+    return {"same": same, "code_version": code_version(), "parts": [asdict(check) for check in checks]}
 
 
 def _said(query: TrainingQuery) -> dict[str, Any]:
     from predictors.training_table import COLUMNS
 
-    return {**query.told(), "columns": list(COLUMNS), "code_version": version("motherlode")}
+    return {**query.told(), "columns": list(COLUMNS), "code_version": code_version()}
 
 
 def _counted(rows: Iterable[dict[str, Any]], progress: Progress) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from predictors.checkpoint import (
     save_model,
     save_state,
 )
+from predictors.code_version import code_version
 from predictors.ensemble import Ensemble
 from predictors.errors import BadCheckpoint
 from predictors.model_files import ABOUT, WEIGHTS, ModelFiles, ModelRecord, sealed
@@ -135,7 +135,7 @@ def test_a_training_state_comes_back(tmp_path: Path) -> None:
     save_state(state, tmp_path / "s")
     loaded = load_state(tmp_path / "s")
     assert loaded.said("plan") == "{}"
-    assert loaded.said("code_version") == version("motherlode")
+    assert loaded.said("code_version") == code_version()
     assert torch.equal(loaded.group("model")["a.weight"], torch.arange(4.0))
     with pytest.raises(BadCheckpoint, match="lacks 'optimizer'"):
         loaded.group("optimizer")
