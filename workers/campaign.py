@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from predictors.potentials.named import POTENTIALS
+from predictors.potentials.named import POTENTIALS, load_potential
 from registry import queue
 from registry.errors import LodeError, NotFound, SettingsError
 from registry.models import Campaign, Level, Model, Round, Structure
@@ -107,6 +107,8 @@ def run_round(
     Raises NotFound when no model is promoted for the level, LevelMismatch when the second is of another one,
     SettingsError when the second is the promoted one.
     """
+    if settings.second in POTENTIALS:
+        load_potential(settings.second)  # takes seconds, which no transaction should wait for
     with Session(engine) as session, session.begin():
         first = promoted_model(session, level_id)
         if settings.second is not None:
