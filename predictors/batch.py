@@ -63,6 +63,7 @@ class OverGraphs:
     """What the configs of all models over neighbour lists do alike; each has a `cutoff` (angstrom)."""
 
     needs_structure: ClassVar[bool] = True
+    one_shift: ClassVar[bool] = False
     cutoff: float
 
     def scaled(self, encoded: Graph, factor: float) -> Graph:

@@ -34,6 +34,7 @@ from predictors.splits import Split, amounts_of, split_of
 FORMAT = 1
 RIDGE = 0.1
 FEWEST = 20
+LEAST_LEFT = 0.05  # of a crystal's residual, beside its own pull
 RARE = 5  # compounds of an element; a shift that rests on fewer is little more than a guess
 DIGITS = 12
 """Of a bridge's hash, as its name."""
@@ -47,7 +48,8 @@ class Bridge:
 
     elements, anions: eV per atom of that element; crystals: how many of each element it was fitted on
     residuals: {n, mean, std, mae} in eV/atom of E(to) - the map's: "fitted"; "held_out", the formulas from 80 of the
-    MD5 split on, which it never saw; "raw", without the map; "anion O" and so on, of all crystals
+    MD5 split on, which it never saw; "raw", without the map; "anion O" and so on, of all crystals, each of those that
+    it was fitted on by the map that the others give
     """
 
     from_level: str
@@ -188,17 +190,21 @@ def fit_bridge(
             f"a bridge needs {FEWEST} and 1 that both levels have"
         )
     amounts = [{symbol: float(count) for symbol, count in compounds[row].items()} for row in kept]
-    bridge = _fitted(levels, [one for one, fit in zip(amounts, seen, strict=True) if fit], energies[kept][seen], ridge)
+    learnt = [one for one, fit in zip(amounts, seen, strict=True) if fit]
+    bridge, leverage = _fitted(levels, learnt, energies[kept][seen], ridge)
     told = [f"{formulas[row]} {energies[row, 0]!r} {energies[row, 1]!r}" for row in kept]
     return replace(
         bridge,
-        residuals=_residuals(bridge, amounts, energies[kept], seen),
+        residuals=_residuals(bridge, amounts, energies[kept], seen, leverage),
         rows=len(kept),
         data_hash=hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest(),
     )
 
 
-def _fitted(levels: tuple[str, str], amounts: Sequence[Mapping[str, float]], energies: Floats, ridge: float) -> Bridge:
+def _fitted(
+    levels: tuple[str, str], amounts: Sequence[Mapping[str, float]], energies: Floats, ridge: float
+) -> tuple[Bridge, Floats]:
+    """The bridge, and (n,) how far each crystal pulls the map to itself, from 0 to 1."""
     crystals = Counter(element for one in amounts for element in one)
     elements, anions = sorted(crystals), sorted(ANIONS & {anion_of(one) for one in amounts})
     columns = {name: place for place, name in enumerate([*elements, *(f"anion {anion}" for anion in anions)])}
@@ -211,7 +217,8 @@ def _fitted(levels: tuple[str, str], amounts: Sequence[Mapping[str, float]], ene
             features[row, columns[f"anion {anion}"]] = one[anion] / atoms
     normal = features.T @ features + ridge * np.eye(len(columns))
     found = np.linalg.solve(normal, features.T @ (energies[:, 1] - energies[:, 0])).tolist()
-    return Bridge(
+    leverage = np.einsum("ij,ji->i", features, np.linalg.solve(normal, features.T))
+    bridge = Bridge(
         *levels,
         elements=dict(zip(elements, found, strict=False)),
         anions=dict(zip(anions, found[len(elements) :], strict=True)),
@@ -222,17 +229,25 @@ def _fitted(levels: tuple[str, str], amounts: Sequence[Mapping[str, float]], ene
         data_hash="",
         code_version=version("motherlode"),
     )
+    return bridge, leverage
 
 
 def _residuals(
-    bridge: Bridge, amounts: Sequence[Mapping[str, float]], energies: Floats, seen: NDArray[np.bool_]
+    bridge: Bridge,
+    amounts: Sequence[Mapping[str, float]],
+    energies: Floats,
+    seen: NDArray[np.bool_],
+    leverage: Floats,
 ) -> dict[str, Residual]:
+    """leverage: of those seen."""
     raw = energies[:, 1] - energies[:, 0]
     off = raw - np.array([bridge.shift(one) for one in amounts])
+    without_itself = off.copy()
+    without_itself[seen] /= np.maximum(1 - leverage, LEAST_LEFT)
     anions = np.array([anion_of(one) for one in amounts])
     whole = {"fitted": off[seen], "held_out": off[~seen], "raw": raw}
     return {name: _residual(each) for name, each in whole.items()} | {
-        f"anion {anion}": _residual(off[anions == anion]) for anion in sorted(set(anions.tolist()))
+        f"anion {anion}": _residual(without_itself[anions == anion]) for anion in sorted(set(anions.tolist()))
     }
 
 

@@ -69,7 +69,7 @@ def load_state(path: Path) -> TrainingState:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 -- no dict: it can't be iterated
     except (OSError, SafetensorError) as error:
         raise BadCheckpoint(f"{path} can't be read: {error}") from error
-    if about.get("sha256", found := _hash_of(tensors, about)) != found:
+    if about.get("sha256") != _hash_of(tensors, about):
         raise BadCheckpoint(f"{path} isn't the training state that was written: start the member in a new folder")
     groups: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():

@@ -69,6 +69,7 @@ class CompositionConfig:
     """Shape of the network. frequencies: sines and cosines that tell a fraction."""
 
     needs_structure: ClassVar[bool] = False
+    one_shift: ClassVar[bool] = False
     width: int = 128
     steps: int = 3
     frequencies: int = 8

@@ -44,11 +44,16 @@ class Asked(StrEnum):
     SCAN = "scan"
 
     @classmethod
-    def of(cls, members: int, asked: int, volume_scan: bool) -> Asked | None:
-        """How so many of all members were asked; None: in a way that has no calibration."""
-        if asked == members:
-            return cls.SCAN if volume_scan else cls.ALL
-        return cls.FIRST if asked == 1 and not volume_scan else None
+    def of(cls, members: int, asked: int | None, volume_scan: bool) -> Asked | None:
+        """How `asked` of so many members were asked (None: all); None: in a way that has no calibration.
+
+        Who asks for one member asks about candidates as proposed, even of a model that has no other.
+        """
+        if asked == 1 and not volume_scan:
+            return cls.FIRST
+        if asked is not None and asked < members:
+            return None
+        return cls.SCAN if volume_scan else cls.ALL
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,14 @@ from predictors.graph import HEAVIEST, CrystalLike
 class ModelConfig(Protocol):
     """The shape of a network, and how a crystal becomes its input. A frozen dataclass of plain values.
 
+    one_shift: whether one energy for all elements is taken out of the targets, and their own size kept, as published;
+        else a linear baseline per element, and the rest brought to the size of 1
     needs_structure: whether lattice and positions matter; without, a composition is as good as a crystal, and there is
     nothing to strain, rattle or scale
     """
 
     needs_structure: ClassVar[bool]
+    one_shift: ClassVar[bool]
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
         """One crystal's input; `smallest`: the smallest factor that its lengths may be scaled by later. BadCrystal."""

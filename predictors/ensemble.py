@@ -66,7 +66,7 @@ class Ensemble:
         A bad crystal spoils no other: its energy is NaN and `refused` says why. Raise BadTrainingSet for no members.
         """
         asked = self.members[:members]
-        if not asked:
+        if members is not None and members < 1:
             raise BadTrainingSet("at least one member must be asked")
         factors = VOLUME_FACTORS if volume_scan else np.ones(1)
         parts = []
@@ -78,7 +78,7 @@ class Ensemble:
         found = Predictions.joined(parts)
         if self.confidence is None:
             return found
-        return self.confidence.judge(found, crystals, Asked.of(len(self.members), len(asked), volume_scan))
+        return self.confidence.judge(found, crystals, Asked.of(len(self.members), members, volume_scan))
 
     def _predict(
         self, crystals: Sequence[CrystalLike], asked: list[EnergyModel], factors: Floats, batch_cost: int

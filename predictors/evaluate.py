@@ -97,16 +97,16 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Judge an ensemble on the validation and test parts, and on at most `most` crystals of the training part, drawn by
-    `seed`. Raise BadTrainingSet."""
+    `seed`. A part of which it can predict nothing is left out: a training of hours must not end by it."""
     rng = np.random.default_rng(seed)
     splits, foresight = {}, {}
     for split in Split:
         chosen = data.part(split)
         if split is Split.TRAIN:
             chosen = drawn(chosen, most, rng)
-        if len(chosen):
-            crystals = [data.crystals[i] for i in chosen]
-            found = ensemble.predict(crystals, progress=progress)
+        crystals = [data.crystals[i] for i in chosen]
+        found = ensemble.predict(crystals, progress=progress)
+        if np.isfinite(found.energy).any():
             splits[split.value] = errors_of(found, data.targets[chosen])
             if ensemble.confidence is not None:
                 foresight[split.value] = foresight_of(ensemble.confidence, crystals, found, data.targets[chosen])
@@ -119,10 +119,9 @@ def _errors_on_copies(
 ) -> dict[str, Errors]:
     chosen = drawn(data.part(Split.VALIDATION), MOST_COPIES, rng)
     copies = [perturbed(data.crystals[i], Perturbation(), rng) for i in chosen]
-    return {
-        name: errors_of(ensemble.predict(copies, volume_scan=scan, progress=progress), data.targets[chosen])
-        for name, scan in (("perturbed", False), ("perturbed_scan", True))
-    }
+    ways = {"perturbed": False, "perturbed_scan": True}
+    found = {name: ensemble.predict(copies, volume_scan=scan, progress=progress) for name, scan in ways.items()}
+    return {name: errors_of(one, data.targets[chosen]) for name, one in found.items() if np.isfinite(one.energy).any()}
 
 
 def errors_of(predictions: Predictions, targets: NDArray[np.floating]) -> Errors:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from predictors.augmentation import Perturbation, perturbed
 from predictors.energy_model import ModelConfig
+from predictors.errors import BadCrystal
 from predictors.training_set import TrainingSet
 
 Indices = NDArray[np.intp]
@@ -58,4 +59,8 @@ class Examples:
         return self._encoded[index, number]
 
     def _copy(self, index: int, dice: np.random.Generator) -> Any:
-        return self.config.encode(perturbed(self.data.crystals[index], self.perturbation, dice))
+        """Or the crystal itself, where the dice have thrown its atoms together or its cell flat."""
+        try:
+            return self.config.encode(perturbed(self.data.crystals[index], self.perturbation, dice))
+        except BadCrystal:
+            return self._kept(index, 0)

@@ -23,7 +23,9 @@ SHORTEST_DISTANCE = 0.4  # angstrom; the molecule of hydrogen has 0.74
 SAME = 1e-6  # angstrom; an atom this near is the atom itself
 MOST_EDGES = 1 << 62
 PERIODIC: NDArray[np.int64] = np.ones(3, dtype=np.int64)
-TIE = 1e-4  # angstrom; neighbours this much farther than the last one kept are kept as well
+TIE = 0.03
+"""Angstrom; neighbours this much farther than the last one kept are kept as well. Where a cap parts a shell of equal
+neighbours, energies jump; a shell that rounded coordinates or a small strain have spread is still one."""
 
 
 class CrystalLike(Protocol):
@@ -140,6 +142,16 @@ def _array(crystal: CrystalLike, name: str) -> NDArray[Any]:
     return found
 
 
+def check_apart(crystal: CrystalLike) -> None:
+    """Raise BadCrystal for two atoms in one place, which `check_crystal` has passed."""
+    _ensure_apart(_points_in_spheres(crystal, 1.0)[2], len(crystal.numbers))
+
+
+def _ensure_apart(distances: NDArray[np.float64], atoms: int) -> None:
+    if np.count_nonzero(distances <= SAME) > atoms:  # each finds itself
+        raise BadCrystal("two atoms in one place")
+
+
 def build_graph(
     crystal: CrystalLike, cutoff: float, max_neighbors: int | None = None, tolerance: float | None = TOLERANCE
 ) -> Graph:
@@ -154,9 +166,8 @@ def build_graph(
     numbers = np.asarray(crystal.numbers, dtype=np.int64)
     limit = MOST_EDGES if max_neighbors is None else max_neighbors
     points = _points_in_spheres(crystal, cutoff)
-    if np.count_nonzero(points[2] <= SAME) > len(numbers):  # each finds itself
-        raise BadCrystal("two atoms in one place")
-    src, dst, distances = _neighbors(*points, limit)
+    _ensure_apart(points[2], len(numbers))
+    src, dst, distances = _neighbors(*points, np.float32(cutoff), limit)
     if tolerance is None:
         ones = np.ones(len(numbers), dtype=np.float32), np.ones(len(dst), dtype=np.float32)
         return Graph(numbers, ones[0], src, dst, distances, ones[1])
@@ -176,9 +187,10 @@ def _points_in_spheres(crystal: CrystalLike, cutoff: float) -> tuple[NDArray[Any
 
 @njit(cache=True)
 def _neighbors(
-    src: NDArray[np.int64], dst: NDArray[np.int64], distances: NDArray[np.float64], limit: int
+    src: NDArray[np.int64], dst: NDArray[np.int64], distances: NDArray[np.float64], cutoff: np.float32, limit: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Of points sorted by centre: no atom itself, and of the others the nearest `limit` with their ties."""
+    """Of points sorted by centre: no atom itself, and of those nearer than the cutoff the nearest `limit` with their
+    ties. Rounded before it is compared, as `scale_graph` does, or an atom at the very cutoff would come and go."""
     new_src, new_dst = np.empty(len(src), dtype=np.int32), np.empty(len(src), dtype=np.int32)
     kept = np.empty(len(src), dtype=np.float32)
     size, start = 0, 0
@@ -190,7 +202,7 @@ def _neighbors(
         last = limit + same - 1
         farthest = np.inf if last >= stop - start else np.partition(distances[start:stop], last)[last] + TIE
         for edge in range(start, stop):
-            if SAME < distances[edge] <= farthest:
+            if SAME < distances[edge] <= farthest and np.float32(distances[edge]) < cutoff:
                 new_src[size], new_dst[size], kept[size] = src[edge], dst[edge], distances[edge]
                 size += 1
         start = stop

@@ -104,11 +104,17 @@ class ModelFiles:
 
     def needs_structure(self) -> bool:
         """Whether it predicts crystals; otherwise formulas. Raise BadCheckpoint as `checked` does."""
-        return self.checked().get("config", {}).get("kind") not in OF_FORMULAS
+        config = self.checked().get("config", {})
+        if not isinstance(config, dict):
+            raise BadCheckpoint(f"model {self.name} can't be read: its config is {config!r:.40}")
+        return config.get("kind") not in OF_FORMULAS
 
     def members(self) -> int:
         """How many members it has. Raise BadCheckpoint as `checked` does."""
-        return int(self.checked().get("members", 0))
+        count = self.checked().get("members")
+        if not isinstance(count, int) or count < 1:
+            raise BadCheckpoint(f"model {self.name} can't be read: it has {count!r:.40} members")
+        return count
 
 
 def model_folder(name: str) -> Path | None:

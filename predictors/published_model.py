@@ -9,6 +9,7 @@ updates the global state to the energy. The first layer of each MLP is factored 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,8 +22,9 @@ from predictors.message_passing import MessagePassing, message_passing
 
 @dataclass(frozen=True)
 class PublishedConfig(OverGraphs):
-    """Shape of the network. Lengths in angstrom."""
+    """Shape of the network. Lengths in angstrom. Energies are shifted by one constant and not scaled, as published."""
 
+    one_shift: ClassVar[bool] = True
     cutoff: float = 4.0
     width: int = 256
     steps: int = 3

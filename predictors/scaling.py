@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from math import ceil, gcd, sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,10 @@ from numpy.typing import NDArray
 from predictors.augmentation import PlainCrystal
 from predictors.ensemble import Ensemble
 from predictors.errors import BadTrainingSet
-from predictors.graph import CrystalLike
 from predictors.members import trained_model
 from predictors.model_files import ModelRecord, write_atomically
 from predictors.power_law import PowerLaw, fit_power_law
-from predictors.splits import Split
+from predictors.splits import Split, key_of
 from predictors.train import train_member
 from predictors.train_config import TrainConfig
 from predictors.training_set import TrainingSet
@@ -118,9 +116,10 @@ def scale(
 
     others: further kinds to be judged on, at the same level; what shares its composition with a crystal to learn from
     is left out. report: called with what is done, epochs done, and epochs in all.
-    Raise BadTrainingSet if there are too few crystals, BadCheckpoint if the folder holds a run on other data or of
-    another plan.
+    Raise BadTrainingSet for tables of two levels or too few crystals, BadCheckpoint if the folder holds a run on other
+    data or of another plan.
     """
+    _ensure_one_level([data, *(others or {}).values()])
     parts = nested(data, plan)
     kinds = kinds_of(data, plan, parts, others or {})
     total = sum(plan.config(size).epochs for size in plan.sizes)
@@ -136,6 +135,12 @@ def scale(
     found.save(folder)
     plot(found, folder / PLOT)
     return found
+
+
+def _ensure_one_level(sets: Sequence[TrainingSet]) -> None:
+    levels = sorted({part.level for one in sets for part in one.parts if part.level is not None})
+    if len(levels) > 1:
+        raise BadTrainingSet(f"the tables are of the levels {' and '.join(levels)}: errors are told at one level alone")
 
 
 def nested(data: TrainingSet, plan: ScalingPlan) -> list[TrainingSet]:
@@ -185,11 +190,11 @@ def kinds_of(
         by_name[f"elements_{min(counts[i], MANY)}"].append(i)
     found = {name: _judged(data, indices, known, plan) for name, indices in by_name.items()}
     found = {name: kind for name, kind in found.items() if len(kind) >= FEWEST_TESTED or name == "test"}
-    learnt = {composition(parts[-1].crystals[i]) for i in parts[-1].part(Split.TRAIN)}
+    learnt = {key_of(parts[-1].crystals[i].numbers) for i in parts[-1].part(Split.TRAIN)}
     for name, other in others.items():
         if name in by_name:
             raise BadTrainingSet(f"{name!r} is what crystals of the training table are called: choose another name")
-        new = [i for i, one in enumerate(other.crystals) if composition(one) not in learnt]
+        new = [i for i, one in enumerate(other.crystals) if key_of(one.numbers) not in learnt]
         found[name] = _judged(other, new, known, plan)
     for name, kind in found.items():
         if len(kind) < FEWEST_TESTED:
@@ -205,13 +210,6 @@ def _judged(data: TrainingSet, indices: Sequence[int], known: set[int], plan: Sc
     fit = [i for i in indices if known.issuperset(data.crystals[i].numbers.tolist())]
     chosen = np.random.default_rng(plan.seed).permutation(fit).astype(np.intp)[: plan.most_tested]
     return Crystals([data.crystals[i] for i in chosen], data.targets[chosen])
-
-
-def composition(crystal: CrystalLike) -> tuple[tuple[int, int], ...]:
-    """(atomic number, amount) of each element, reduced."""
-    amounts = Counter(crystal.numbers.tolist())
-    divisor = gcd(*amounts.values())
-    return tuple(sorted((number, amount // divisor) for number, amount in amounts.items()))
 
 
 def _errors(folder: Path, part: TrainingSet, kinds: Mapping[str, Crystals]) -> dict[str, NDArray[np.float64]]:

@@ -58,6 +58,7 @@ class Member:
     """A model in training: its weights, their running average, the optimizer, and the data."""
 
     def __init__(self, data: TrainingSet, config: TrainConfig, seed: int, crew: Crew) -> None:
+        data.ensure_learnable()
         self.data, self.config, self.seed, self.crew = data, config, seed, crew
         self.examples = Examples(data, config.model, config.perturbation, config.copies, seed)
         self.targets = torch.from_numpy(data.targets).to(crew.device)
@@ -197,10 +198,13 @@ class Member:
         torch.manual_seed(self.seed)
         model = self.config.model.build()
         sample = np.unique(self.training)
-        baseline = fit_baseline(self.data, sample)
-        energies = np.array([baseline[self.data.crystals[i].numbers].mean() for i in sample])
-        model.baseline.copy_(torch.from_numpy(baseline))
-        model.scale.fill_(max(float(np.std(self.data.targets[sample] - energies)), 1e-3))
+        if self.config.model.one_shift:
+            model.baseline.fill_(float(self.data.targets[sample].mean()))
+        else:
+            baseline = fit_baseline(self.data, sample)
+            energies = np.array([baseline[self.data.crystals[i].numbers].mean() for i in sample])
+            model.baseline.copy_(torch.from_numpy(baseline))
+            model.scale.fill_(max(float(np.std(self.data.targets[sample] - energies)), 1e-3))
         drawn = np.random.default_rng(self.seed).permutation(sample)[:CONSTANTS_FROM]
         model.fit_constants([self.examples.one(int(index)) for index in drawn])
         return model

@@ -17,13 +17,17 @@ from predictors.errors import BadConfig
 from predictors.shapes import KINDS, as_values, kind_of
 from predictors.structure_model import StructureConfig
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Folds = Annotated[int, Field(ge=2, le=100)]
 Copies = Annotated[int, Field(ge=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+LARGEST_SHAPE = 4096
+LARGEST = {"cutoff": 15.0, "first_gaussian": 15.0, "gaussian_width": 15.0, "frequencies": 64}
+"""Of a network's shape. Neighbour lists are made for distances below 64 angstrom, and take memory by their cube."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def config_of(values: Mapping[str, Any]) -> TrainConfig:
     model, perturbation = (_table(values.pop(name, {}), name) for name in ("model", "perturbation"))
     checked = _checked(TrainConfig, values)
     kind = model.pop("kind", "structure")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadConfig(f"model: there is no kind {kind!r}: choose {', '.join(KINDS)}")
     shape = _checked(KINDS[kind], model, f"model of kind {kind}: ")
     _check_shape(shape, f"model of kind {kind}: ")
@@ -128,12 +132,13 @@ def _one(hint: Any, value: Any, name: str) -> Any:
 
 
 def _check_shape(values: Mapping[str, Any], where: str) -> None:
-    """Every number of a network's shape is above 0; a dropout is a share."""
+    """Every number of a network's shape is above 0 and of a size that a machine can hold; a dropout is a share."""
     for name, value in values.items():
         if name == "dropout" and not 0 <= value < 1:
             raise BadConfig(f"{where}{name} = {value!r}: it should be from 0 to below 1")
-        if name != "dropout" and isinstance(value, int | float) and not 0 < value < float("inf") and value is not False:
-            raise BadConfig(f"{where}{name} = {value!r}: it should be a number above 0")
+        most = LARGEST.get(name, LARGEST_SHAPE)
+        if name != "dropout" and isinstance(value, int | float) and not 0 < value <= most and value is not False:
+            raise BadConfig(f"{where}{name} = {value!r}: it should be a number above 0, at most {most:g}")
 
 
 def _check_perturbation(values: Mapping[str, float]) -> None:

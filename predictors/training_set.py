@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from predictors.augmentation import PlainCrystal
 from predictors.compositions import PlainComposition, composition_of
 from predictors.errors import BadCrystal, BadTrainingSet
-from predictors.graph import HEAVIEST, CrystalLike, check_crystal
+from predictors.graph import HEAVIEST, CrystalLike, check_apart, check_crystal
 from predictors.splits import Split, column_of, composition_key, key_of, md5_bucket, split_table
 from predictors.training_table import STRUCTURE, Part, read_table
 
 LARGEST_GROUND_STATE = 5.0
 """eV/atom either way. No compound is that firm; what says so is a calculation that went wrong."""
+
+LARGEST_ENERGY = 50.0
+"""eV/atom either way. Atoms pressed together reach some tens; beyond are total energies, or none at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,15 @@ class TrainingSet:
         """
         return np.array([md5_bucket(key_of(crystal.numbers), count) for crystal in self.crystals], dtype=np.intp)
 
+    def ensure_learnable(self) -> None:
+        """Raise BadTrainingSet unless there is something to learn from, and something to stop by."""
+        for split in (Split.TRAIN, Split.VALIDATION):
+            if split not in self.splits:
+                count = len(self.splits)
+                raise BadTrainingSet(
+                    f"no crystal to use for {split}, of {count} that aren't of excluded formulas or too large"
+                )
+
     def elements(self) -> list[int]:
         """The atomic numbers that the training part holds."""
         return sorted({int(z) for i in self.part(Split.TRAIN) for z in self.crystals[i].numbers})
@@ -80,8 +92,9 @@ def read_training_set(
     targets = _targets(path.name, columns, kept)
     kept = _small(columns, kept, max_sites) if structures else _ground_states(keys, targets, kept)
     splits = [parts[row] for row in kept]
-    _check_parts(path.name, splits)
-    crystals = _crystals(columns, kept) if structures else _compositions(columns, keys, kept)
+    if not kept:
+        raise BadTrainingSet(f"{path.name}: no crystal that isn't of an excluded formula or too large")
+    crystals = _crystals(columns, keys, kept) if structures else _compositions(columns, keys, kept)
     excluded_formulas = tuple(sorted(forbidden.values()))
     return TrainingSet(crystals, targets[kept], splits, excluded_formulas, table.sha256, split_by, tuple(table.parts))
 
@@ -97,6 +110,10 @@ def _targets(file: str, columns: Mapping[str, list[Any]], rows: list[int]) -> ND
     targets = np.array(columns["target"], dtype=np.float32)
     if wrong := int((~np.isfinite(targets[rows])).sum()):
         raise BadTrainingSet(f"{file}: {wrong} targets are missing, NaN or infinite")
+    if wild := int((np.abs(targets[rows]) > LARGEST_ENERGY).sum()):
+        raise BadTrainingSet(
+            f"{file}: {wild} targets beyond {LARGEST_ENERGY:g} eV/atom: formation energies per atom are wanted"
+        )
     return targets
 
 
@@ -127,8 +144,12 @@ def _compositions(columns: Mapping[str, list[Any]], keys: list[str], rows: list[
     return [composition_of(columns["formula"][row], keys[row]) for row in rows]
 
 
-def _crystals(columns: Mapping[str, list[Any]], rows: list[int]) -> list[PlainCrystal]:
-    return [_crystal(columns["formula"][row], *(columns[name][row] for name in STRUCTURE)) for row in rows]
+def _crystals(columns: Mapping[str, list[Any]], keys: list[str], rows: list[int]) -> list[PlainCrystal]:
+    found = [_crystal(columns["formula"][row], *(columns[name][row] for name in STRUCTURE)) for row in rows]
+    for row, crystal in zip(rows, found, strict=True):
+        if (held := key_of(crystal.numbers)) != keys[row]:
+            raise BadTrainingSet(f"a row of {columns['formula'][row]} holds the atoms of {held}")
+    return found
 
 
 def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: list[float]) -> PlainCrystal:
@@ -139,17 +160,10 @@ def _crystal(formula: str, lattice: list[float], numbers: list[int], coords: lis
             np.array(coords, dtype=np.float64).reshape(-1, 3),
         )
         check_crystal(crystal)
+        check_apart(crystal)
     except (BadCrystal, ValueError, TypeError, OverflowError) as error:
         raise BadTrainingSet(f"a row of {formula}: {error}") from error
     return crystal
-
-
-def _check_parts(name: str, splits: list[Split]) -> None:
-    for split in (Split.TRAIN, Split.VALIDATION):
-        if split not in splits:
-            raise BadTrainingSet(
-                f"{name}: no crystal to use for {split}, of {len(splits)} that aren't of excluded formulas or too large"
-            )
 
 
 def fit_baseline(data: TrainingSet, indices: NDArray[np.intp], ridge: float = 1e-3) -> NDArray[np.float32]:

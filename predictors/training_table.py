@@ -117,8 +117,7 @@ def read_table(path: Path, structures: bool = False) -> TrainingTable:
         raise BadTrainingSet(f"{path.name} lacks the columns {', '.join(missing)}")
     rows = pa.table({name: _cast(table[name], path.name, name) for name in READ if name in table.column_names})
     about = _about(table, path.name)
-    level = about.get("level")
-    parts = [Part(**part) for part in about.get("parts", [])]
+    level, parts = about.get("level"), about["parts"]
     return TrainingTable(
         rows, level, parts or [content_hash(rows).part(path.name, level=level, query=about.get("query"))]
     )
@@ -133,9 +132,12 @@ def write_table(table: TrainingTable, path: Path) -> None:
 
 def say_level(path: Path, level: str) -> None:
     """Have a table that is written already say of which level its targets are; its other columns stay."""
-    rows = pq.read_table(path)
-    told = {**(rows.schema.metadata or {}), ABOUT: json.dumps({"level": level}).encode()}
-    pq.write_table(rows.replace_schema_metadata(told), path)
+    pq.write_table(of_level(pq.read_table(path), level), path)
+
+
+def of_level(rows: pa.Table, level: str) -> pa.Table:
+    """The rows, which say now of which level their targets are."""
+    return rows.replace_schema_metadata({**(rows.schema.metadata or {}), ABOUT: json.dumps({"level": level}).encode()})
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], sink: BinaryIO, query: Mapping[str, Any]) -> ContentHash:
@@ -213,9 +215,11 @@ def _cast(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
 
 
 def _about(table: pa.Table, file: str) -> dict[str, Any]:
+    """With its `parts` as such."""
     try:
         about: dict[str, Any] = dict(json.loads((table.schema.metadata or {}).get(ABOUT, b"{}")))
-    except ValueError as error:
+        about["parts"] = [Part(**part) for part in about.get("parts", [])]
+    except (ValueError, TypeError) as error:
         raise BadTrainingSet(f"{file}: what it says of itself is damaged: {error}") from error
     return about
 

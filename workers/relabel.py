@@ -25,6 +25,7 @@ from workers.engines.base import Engine
 T = TypeVar("T")
 
 CHUNK = 200
+COLUMNS = ("id", "elements", "lattice", "numbers", "frac_coords", "energy", "correction")
 PLAUSIBLE = 6.0
 """eV/atom: a formation energy farther from zero is a potential's fancy, far from what it was trained on."""
 
@@ -89,6 +90,8 @@ def with_targets(folder: Path, level: Level) -> pd.DataFrame:
     table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True).dropna(subset=["correction"])
     known = set(level.references)
     table = table[[known.issuperset(elements) for elements in table["elements"]]].copy()
+    if table.empty:
+        raise SettingsError(f"none of the crystals in {folder} has a formation energy at level {level.name}")
     table["formula"] = [Composition.of(_crystal(row).amounts).alphabetical_formula for row in table.to_dict("records")]
     table["target"] = [_target(level, row) for row in table.to_dict("records")]
     return table[table["target"].abs() <= PLAUSIBLE]
@@ -122,7 +125,7 @@ def _row(level: Level, name: str, crystal: Crystal, energy: float) -> dict[str, 
 
 def _write(rows: list[dict[str, Any]], part: Path) -> None:
     scratch = part.with_suffix(".writing")
-    pd.DataFrame(rows).to_parquet(scratch)
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(scratch)
     scratch.rename(part)
 
 

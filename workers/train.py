@@ -76,6 +76,7 @@ def train(plan: Plan, jobs: int, report: Callable[[str, int, int], None]) -> Pat
     _merge(plan)
     structures = plan.config.model.needs_structure
     data = read_training_set(plan.table, plan.excluded, split_by=plan.split, structures=structures)
+    data.ensure_learnable()
     members = [plan.member(number) for number in range(plan.members)]
     train_members(members, jobs, plan.processes, report)
     ensemble = assemble([member.folder for member in members], plan.level)

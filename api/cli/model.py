@@ -12,7 +12,7 @@ from api.cli.database import DEFAULT_LEVEL
 from api.cli.model_table import table
 from api.cli.output import as_json, print_json, print_table, progress
 from api.cli.scaling import scaling
-from api.cli.training import check, dataset, evaluate, register_as, train
+from api.cli.training import check, dataset, evaluate, formulas_in, register_as, train
 
 if TYPE_CHECKING:
     from registry.crystal import Crystal
@@ -67,9 +67,8 @@ def polymorphs(
     core = parse_family(family)
     families = [core, parse_family(f"{family},{wider}")] if wider else [core]
     parents = [record.crystal for record in read_prototypes() if isinstance(record, ImportedRecord)]
-    excluded = exclude.read_text().split() if exclude else []
     settings = Settings(max_sites=max_sites, max_elements=4, per_parent=500, partial_per_parent=60)
-    compounds = drawn(hypothetical(parents, families, excluded, settings), count, core, seed=0)
+    compounds = drawn(hypothetical(parents, families, formulas_in(exclude), settings), count, core, seed=0)
     named = [(f"polymorph:{number}", compound) for number, compound in enumerate(compounds)]
     _label_into(out, level, "at best volume", named)
 
@@ -89,12 +88,14 @@ def substitutes(file: Path, count: int, seed: int, exclude: Path | None, level: 
 
     Known crystals are mostly stable: these show a model what is not.
     """
+    from registry.errors import SettingsError
     from registry.hull.levels import load_level
     from workers.substitutes import substitutes as draw
 
     parents = [crystal for _, crystal in _records(file, max_sites)]
-    excluded = exclude.read_text().split() if exclude else []
-    drawn = draw(parents, load_level(level).references, excluded, count, seed)
+    if not parents:
+        raise SettingsError(f"{file} holds no crystal of up to {max_sites} sites to put other elements into")
+    drawn = draw(parents, load_level(level).references, formulas_in(exclude), count, seed)
     _label_into(out, level, "as they stand", [(f"substitute:{seed}:{n}", one) for n, one in enumerate(drawn)])
 
 

@@ -39,6 +39,11 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title
     Console(width=width, highlight=False).print(table)
 
 
+def shown_interval(ends: Sequence[float] | None) -> str:
+    """Its ends, as a table shows them."""
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "–"

@@ -12,7 +12,7 @@ import click
 
 from api.cli.bridge import bridge_of, by_bridge, shown_bridge
 from api.cli.database import DEFAULT_LEVEL
-from api.cli.output import as_json, print_json, print_table, progress
+from api.cli.output import as_json, print_json, print_table, progress, shown_interval
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -195,7 +195,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
                 f"{p['amount']:.3f} {p['reduced_formula']}" for p in row["decomposition"] or []
             ),
             "bridge": shown_bridge(row["bridge"]),
-            "interval_90": _interval(row["interval_90"]),
+            "interval_90": shown_interval(row["interval_90"]),
             "nearest": _nearest(row["nearest"]),
             "flags": ", ".join(row["flags"]),
         }
@@ -209,10 +209,6 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         ["index", "formula", *energies, *(["bridge"] if over else []), "decomposition", "nearest", "flags"],
         f"eV/atom{at}; amounts are shares of the atoms; the hull is that of all other crystals",
     )
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
 
 
 def _nearest(rows: Sequence[dict[str, Any]]) -> str:

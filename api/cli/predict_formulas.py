@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.bridge import bridge_of, by_bridge, shown_bridge
-from api.cli.output import print_json, print_table
+from api.cli.output import print_json, print_table, shown_interval
 
 if TYPE_CHECKING:
     from predictors.model_files import ModelFiles
@@ -44,12 +44,8 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    texts = {"interval_90": _interval(row["interval_90"]), "flags": ", ".join(row["flags"])}
+    texts = {"interval_90": shown_interval(row["interval_90"]), "flags": ", ".join(row["flags"])}
     return {**row, **texts, "bridge": shown_bridge(row["bridge"])}
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
 
 
 def _model(name: str | None, level: str | None, no_registry: bool) -> ModelFiles:

@@ -90,7 +90,7 @@ def train(
     from workers.train import train as run
 
     config = read_config(config_file, _changes(options))
-    excluded = _formulas(exclude)
+    excluded = formulas_in(exclude)
     plan = Plan(data, out or Path("runs") / name, level, members, config, split, excluded, processes, halved)
     if not no_registry:
         _refuse_unregistrable(name, plan)
@@ -120,7 +120,8 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return {**given, **({"model": shape} if shape else {}), **({"perturbation": copies} if copies else {})}
 
 
-def _formulas(path: Path | None) -> tuple[str, ...]:
+def formulas_in(path: Path | None) -> tuple[str, ...]:
+    """The words of a file of formulas; none without a file. Raises SettingsError."""
     from registry.errors import SettingsError
 
     if path is None:

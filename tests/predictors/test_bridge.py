@@ -19,6 +19,27 @@ from predictors.splits import amounts_of
 from predictors.structure_model import StructureModel
 
 SHIFTS = {"Li": 0.1, "Na": -0.05, "Fe": 0.3, "Zr": 0.0, "O": -0.2, "Br": 0.02}
+CATIONS = (
+    "Li",
+    "Na",
+    "K",
+    "Rb",
+    "Mg",
+    "Ca",
+    "Sr",
+    "Ba",
+    "Sc",
+    "Y",
+    "Ti",
+    "Zr",
+    "Hf",
+    "V",
+    "Nb",
+    "Cr",
+    "Fe",
+    "Co",
+    "Ni",
+)
 ANIONS = {"O": -0.4, "Br": -0.25}
 FORMULAS = [
     f"{cation}{a}{anion}{b}"
@@ -51,6 +72,23 @@ def test_a_linear_shift_is_found(bridge: Bridge) -> None:
     assert bridge.residuals["held_out"]["mae"] < 1e-6 < bridge.residuals["raw"]["mae"]
     assert sum(told["n"] for part, told in bridge.residuals.items() if part.startswith("anion ")) == bridge.rows
     assert bridge.residuals["fitted"]["n"] + bridge.residuals["held_out"]["n"] == bridge.rows == len(FORMULAS)
+
+
+def test_what_it_is_off_by_is_told_of_crystals_that_it_never_saw() -> None:
+    """Of noise alone a map of many numbers fits a part: what it leaves over there is too little to promise."""
+    formulas = [f"{cation}{a}{anion}{b}" for cation in CATIONS for anion in ("O", "Br") for a, b in ((1, 2), (3, 2))]
+    rng, told = np.random.default_rng(0), []
+    for _ in range(30):
+        noise = rng.normal(0.0, 0.1, len(formulas))
+        found = fit_bridge(("old", "new"), formulas, np.zeros(len(formulas)), noise, ridge=1e-3)
+        told.append([found.error({"Li": 1.0, "O": 1.0}), found.residuals["fitted"]["std"], held_out(found)])
+    error, fitted, strange = np.array(told).mean(axis=0)
+    assert fitted < 0.75 * strange
+    assert error == pytest.approx(strange, rel=0.15)
+
+
+def held_out(bridge: Bridge) -> float:
+    return float(np.hypot(bridge.residuals["held_out"]["mean"], bridge.residuals["held_out"]["std"]))
 
 
 def test_an_element_alone_keeps_its_energy(bridge: Bridge) -> None:

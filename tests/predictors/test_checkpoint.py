@@ -122,6 +122,16 @@ def test_a_shape_that_its_weights_don_t_have_takes_no_memory(folder: Path) -> No
         model_from(replace(files, about=sealed(about).encode()))
 
 
+@pytest.mark.parametrize(("name", "value"), [("members", 0), ("members", "x"), ("members", None), ("config", None)])
+def test_a_model_that_says_odd_things_of_itself_is_refused(folder: Path, name: str, value: object) -> None:
+    files = ModelFiles.read(folder)
+    odd = replace(files, about=sealed({**files.checked(), name: value}).encode())
+    with pytest.raises(BadCheckpoint, match="can't be read"):
+        model_from(odd)
+    with pytest.raises(BadCheckpoint, match="can't be read"):
+        (odd.needs_structure if name == "config" else odd.members)()
+
+
 def test_weights_that_are_no_numbers_are_refused(ensemble: Ensemble, tmp_path: Path) -> None:
     broken = deepcopy(ensemble.members[0])
     broken.baseline[3] = float("nan")
@@ -155,6 +165,9 @@ def test_a_damaged_training_state_is_refused_by_name(tmp_path: Path) -> None:
         path.write_bytes(bad)
         with pytest.raises(BadCheckpoint, match=r"state\.safetensors (can't be read|isn't the training state)"):
             load_state(path)
+    path.write_bytes(content.replace(b'"sha256"', b'"sha257"'))
+    with pytest.raises(BadCheckpoint, match="isn't the training state that was written"):
+        load_state(path)
     path.write_bytes(content.replace(f'"format":"{STATE_FORMAT}"'.encode(), b'"format":"9"'))
     with pytest.raises(BadCheckpoint, match=r"is a training state of format 9"):
         load_state(path)

@@ -83,6 +83,17 @@ def test_each_way_of_asking_has_its_intervals(ensemble: Ensemble, crystals: list
     assert two.outside is not None
 
 
+def test_a_model_of_one_member_is_asked_about_candidates_as_one_of_many_is(
+    untaught: Ensemble, data: TrainingSet, crystals: list[PlainCrystal]
+) -> None:
+    alone = fitted(replace(untaught, members=untaught.members[:1]), data)
+    assert alone.confidence is not None
+    found = {Asked.FIRST: alone.predict(crystals, members=1), Asked.ALL: alone.predict(crystals)}
+    for asked, one in found.items():
+        assert one.intervals == pytest.approx(alone.confidence.intervals(one, crystals, asked)([0.5, 0.8, 0.9]))
+    assert found[Asked.FIRST].intervals != pytest.approx(found[Asked.ALL].intervals)
+
+
 def test_a_crystal_unlike_those_of_the_training_is_marked(untaught: Ensemble, data: TrainingSet) -> None:
     """Held-out crystals that are the training's, one percent wider, are as near as can be; squeezed ones are not."""
     learnt = [data.crystals[i] for i in data.part(Split.TRAIN)]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from predictors.augmentation import PlainCrystal
 from predictors.energy_model import EnergyModel
+from predictors.equivalence import TOLERANCE
 from predictors.graph import build_graph
 from predictors.published_model import PublishedConfig
 from predictors.structure_model import StructureConfig
@@ -63,6 +64,25 @@ def test_the_energies_are_those_of_all_atoms(seed: int) -> None:
     assert merged.atoms.sum() == len(whole.numbers)
     assert merged.neighbors == pytest.approx(whole.neighbors)
     np.testing.assert_allclose(energies(crystal, 1e-4), energies(crystal, None), atol=1e-5)
+
+
+def gradients(crystal: PlainCrystal, tolerance: float | None) -> list[torch.Tensor]:
+    """Of the shipped shape of neighbour lists: cutoff, cap."""
+    torch.manual_seed(0)
+    model = StructureConfig(width=16, edge_width=16).build().double()
+    model.adjacency.fill_(24.0)
+    graph = build_graph(crystal, model.config.cutoff, model.config.max_neighbors, tolerance)
+    energy, _ = model.energy_and_latent(model.config.collate([graph]))
+    energy.sum().backward()
+    return [weights.grad for weights in model.parameters() if weights.grad is not None]
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_gradients_are_those_of_all_atoms(seed: int) -> None:
+    for crystal in (ROCK_SALT, symmetric(seed)):
+        for one, other in zip(gradients(crystal, TOLERANCE), gradients(crystal, None), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()) + 1e-12)
 
 
 def test_atoms_that_differ_stay_apart() -> None:

@@ -56,3 +56,9 @@ def test_an_ensemble_is_judged_on_every_split_and_on_copies(model: StructureMode
     assert metrics["validation_mae"] == result.splits["validation"].mae
     assert all(np.isfinite(value) for value in metrics.values())
     assert sum(done) > 20
+
+
+def test_a_part_of_which_nothing_can_be_predicted_is_left_out(model: StructureModel, data: TrainingSet) -> None:
+    """A training must not be lost with the judgement on it."""
+    result = evaluate(Ensemble([model], ModelRecord("PBE", elements=(1,))), data)
+    assert (result.splits, result.copies, result.as_metrics()) == ({}, {}, {})

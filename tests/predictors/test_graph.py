@@ -66,6 +66,22 @@ def test_a_scaled_list_is_the_list_of_the_scaled_crystal() -> None:
     np.testing.assert_allclose(np.sort(scaled.distances), np.sort(small.distances), atol=1e-5)
 
 
+@pytest.mark.parametrize("cap", [None, 4, 24])
+def test_a_list_scaled_by_nothing_is_itself_even_where_atoms_lie_at_the_cutoff(cap: int | None) -> None:
+    """Networks without a smooth cutoff must see in training what they see when they are asked."""
+    for length in (4.0, 4.0 * 2**0.5, np.nextafter(4.0, 0), np.nextafter(4.0, 5)):
+        c = PlainCrystal(np.eye(3) * length, CUBE.numbers, CUBE.frac_coords)
+        graph = build_graph(c, 4.0, cap)
+        assert scale_graph(graph, 1.0, 4.0).neighbors == graph.neighbors
+
+
+def test_the_cap_parts_no_shell_that_rounding_has_spread() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (1e-5, 1e-3, 5e-3):
+        nearly = PlainCrystal(CUBE.lattice + rng.normal(0, spread, (3, 3)), CUBE.numbers, CUBE.frac_coords)
+        assert build_graph(nearly, 7.0, 4).neighbors == 6
+
+
 def test_a_batch_counts_through() -> None:
     batch = batch_graphs([build_graph(CUBE, 4.5), build_graph(LONELY, 4.5), build_graph(CUBE, 4.5)])
     assert batch.crystal.tolist() == [0, 1, 2]

@@ -17,13 +17,14 @@ import pytest
 
 from predictors.checkpoint import load_model, save_model
 from predictors.confidence import Asked, fitted
+from predictors.distributed import join_crew
 from predictors.evaluate import evaluate
 from predictors.examples import Examples
 from predictors.members import METRICS, assemble, trained_model
 from predictors.model_files import ModelFiles
 from predictors.shapes import KINDS
 from predictors.splits import Split
-from predictors.train import train_member
+from predictors.train import Member, train_member
 from predictors.train_config import TrainConfig, config_of
 from predictors.train_plan import MemberPlan
 from predictors.training_set import TrainingSet, read_training_set
@@ -52,6 +53,18 @@ def needed(table: Path, config: TrainConfig, tmp_path: Path) -> Path:
 @pytest.fixture
 def learnt(needed: Path, config: TrainConfig) -> TrainingSet:
     return read_training_set(needed, structures=config.model.needs_structure)
+
+
+def test_energies_are_shifted_as_the_kind_has_it(learnt: TrainingSet, config: TrainConfig) -> None:
+    with join_crew() as crew:
+        model = Member(learnt, config, 0, crew).model
+    of_elements = model.baseline[learnt.elements()]
+    if config.model.one_shift:
+        shift = learnt.targets[learnt.part(Split.TRAIN)].mean()
+        assert of_elements.tolist() == pytest.approx([shift] * len(of_elements))
+        assert float(model.scale) == 1.0
+    else:
+        assert len(set(of_elements.tolist())) > 1
 
 
 def test_a_killed_training_goes_on_to_a_model_that_predicts(

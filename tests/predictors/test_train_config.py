@@ -55,6 +55,21 @@ def test_values_come_back(kind: str, epochs: int, patience: int | None, rate: fl
     assert config_of(json.loads(json.dumps(values_of(config)))) == config
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batch_size": 10**20},
+        {"model": {"kind": ["structure"]}},
+        {"model": {"cutoff": 1000.0}},
+        {"model": {"width": 10**12}},
+        {"model": {"kind": "composition", "frequencies": 2000}},
+    ],
+)
+def test_what_no_machine_could_hold_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig):
+        config_of(values)
+
+
 def test_formulas_are_not_perturbed() -> None:
     assert config_of({"model": {"kind": "composition"}}).perturbation.probability == 0.0
     assert config_of({"model": {"kind": "structure"}}).perturbation.probability > 0

@@ -63,6 +63,24 @@ def test_a_bad_row_is_named(table: Path, tmp_path: Path) -> None:
         read_training_set(bad)
 
 
+def test_two_atoms_in_one_place_are_found_before_any_training(table: Path, tmp_path: Path) -> None:
+    columns = pq.read_table(table).to_pydict()
+    row = next(row for row, numbers in enumerate(columns["numbers"]) if len(numbers) > 1)
+    columns["frac_coords"][row][3:6] = columns["frac_coords"][row][:3]
+    bad = change(table, tmp_path / "heap.parquet", frac_coords=columns["frac_coords"])
+    with pytest.raises(BadTrainingSet, match=r"a row of .*two atoms in one place"):
+        read_training_set(bad)
+
+
+def test_a_table_to_be_judged_on_needs_nothing_to_learn_from(table: Path, tmp_path: Path) -> None:
+    every = pq.read_table(table)
+    pq.write_table(every.filter([split_of(f) is Split.TEST for f in every["formula"].to_pylist()]), tmp_path / "t")
+    held_out = read_training_set(tmp_path / "t")
+    assert set(held_out.splits) == {Split.TEST}
+    with pytest.raises(BadTrainingSet, match="no crystal to use for train"):
+        held_out.ensure_learnable()
+
+
 @pytest.mark.parametrize("numbers", [None, [], [70_000], [0], [11, 17, 1]])
 def test_a_row_of_odd_atoms_is_named(table: Path, tmp_path: Path, numbers: list[int] | None) -> None:
     rest = pq.read_table(table)["numbers"].to_pylist()[1:]
@@ -75,7 +93,7 @@ def test_empty_missing_and_foreign_files_are_refused(table: Path, tmp_path: Path
     with pytest.raises(BadTrainingSet, match="no training table"):
         read_training_set(tmp_path / "none.parquet")
     pq.write_table(pq.read_table(table).slice(0, 0), tmp_path / "empty.parquet")
-    with pytest.raises(BadTrainingSet, match="no crystal to use for train"):
+    with pytest.raises(BadTrainingSet, match=r"empty\.parquet: no crystal that isn't of an excluded formula"):
         read_training_set(tmp_path / "empty.parquet")
     pq.write_table(pq.read_table(table).drop(["target"]), tmp_path / "lacking.parquet")
     with pytest.raises(BadTrainingSet, match="lacks the columns target"):
@@ -115,7 +133,7 @@ def test_of_several_rows_of_a_composition_the_lowest_counts(tmp_path: Path) -> N
     formulas = ["NaCl", "ClNa", "Li2O", "Na2Cl2"]
     path = of_formulas(tmp_path / "a", formula=formulas, target=[-1.0, -3.0, -2.0, -1.5], split=[*PARTS[:3], "test"])
     with pytest.raises(BadTrainingSet, match="no crystal to use for validation"):
-        read_training_set(path, excluded=["OLi2"], split_by="given", structures=False)
+        read_training_set(path, excluded=["OLi2"], split_by="given", structures=False).ensure_learnable()
     data = read_training_set(path, split_by="given", structures=False)
     assert data.targets.tolist() == [-3.0, -2.0]
     assert data.splits == [Split.TRAIN, Split.VALIDATION]
@@ -138,7 +156,7 @@ def test_wild_ground_states_and_excluded_compositions_are_in_no_part(tmp_path: P
         ({"formula": [*FORMULAS[:4], "salt"], "target": [-1.0] * 5}, "'salt' isn't a chemical"),
         ({"target": [-1.0] * 5, "split": ["train", "dev", "val", "test", "all"]}, "not all, dev"),
         ({"target": [-1.0] * 5, "split": ["train", "val", None, "test", None]}, "2 rows have no split"),
-        ({"target": [-1.0] * 5, "split": ["test"] * 5}, "no crystal to use for train"),
+        ({"target": [9.0] * 5}, "no crystal that isn't"),
     ],
 )
 def test_a_bad_table_of_formulas_is_told_in_one_line(tmp_path: Path, columns: dict[str, Any], reason: str) -> None:

@@ -88,6 +88,16 @@ def test_targets_are_formation_energies_of_the_level(tmp_path: Path) -> None:
         assert row["energy"] == pytest.approx(StandIn().static(crystal).energy)
 
 
+def test_crystals_of_which_none_has_an_energy_are_told(tmp_path: Path) -> None:
+    class Mute(StandIn):
+        def energies(self, crystals: Sequence[Crystal]) -> list[float]:
+            return [float("nan")] * len(crystals)
+
+    relabel(salts(3), as_they_stand(Mute()), standin_level(), tmp_path, lambda _done: None, chunk=2)
+    with pytest.raises(SettingsError, match=r"none of the crystals in .* has a formation energy at level"):
+        with_targets(tmp_path, standin_level())
+
+
 def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="lode model relabel"):
         with_targets(tmp_path, standin_level())

@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import cli
+from predictors.splits import Split, split_of
 from predictors.training_set import read_training_set
+from predictors.training_table import read_table
 from registry.errors import BadRecord, LodeError, SettingsError
 from workers.tables import tabulated
 
@@ -80,7 +82,9 @@ def test_what_a_split_may_go_by_comes_along(tmp_path: Path) -> None:
     rows = tabulated(written(tmp_path / "more.parquet", prototype=labels, created_at=moments), "e_form").rows
     assert rows["prototype"].tolist()[:2] == labels[:2]
     rows.to_parquet(tmp_path / "t.parquet")
-    assert len(read_training_set(tmp_path / "t.parquet", split_by="formula").crystals) == len(rows)
+    by_prototype = read_training_set(tmp_path / "t.parquet", split_by="prototype").splits
+    assert by_prototype == [split_of(label) for label in labels]
+    assert set(read_training_set(tmp_path / "t.parquet", split_by="time").splits) == {Split.TEST}  # all of one moment
     assert rows["created_at"].str.startswith("2020-01-01").all()
 
 
@@ -102,22 +106,26 @@ def test_a_table_without_rows_or_crystals_is_told(tmp_path: Path) -> None:
         tabulated(path, "e_form")
 
 
+SALTS = ("--target", "e_form", "--level", "mine")
+
+
 def lode(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["model", "table", *arguments])
 
 
 def test_on_the_command_line_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path, out = str(written(tmp_path / "salts.parquet", suspect=[True] + [False] * 5)), str(tmp_path / "out.parquet")
-    done = lode(path, "--target", "e_form", "--out", out)
+    done = lode(path, *SALTS, "--out", out)
     assert (done.exit_code, done.stderr) == (0, "left out: 1 (marked suspect)\n")
-    assert done.stdout == f"5 crystals in {out}\n"
+    assert done.stdout == f"5 crystals at level mine in {out}\n"
+    assert read_table(Path(out)).level == "mine"
     assert len(read_training_set(Path(out)).crystals) == 5
     before = Path(out).read_bytes()
-    assert isinstance(lode(path, "--target", "energy", "--out", out).exception, SettingsError)
+    assert isinstance(lode(path, *SALTS, "--target", "energy", "--out", out).exception, SettingsError)
     assert Path(out).read_bytes() == before
-    assert lode(path, "--target", "e_form", "--out", path).exit_code == 2
-    assert isinstance(lode(path, "--target", "e_form", "--out", str(tmp_path)).exception, SettingsError)
-    assert isinstance(lode(path, "--target", "e_form", "--out", f"{path}/in/file.parquet").exception, LodeError)
+    assert lode(path, *SALTS, "--out", path).exit_code == 2
+    assert isinstance(lode(path, *SALTS, "--out", str(tmp_path)).exception, SettingsError)
+    assert isinstance(lode(path, *SALTS, "--out", f"{path}/in/file.parquet").exception, LodeError)
 
 
 def test_a_missing_column_and_another_file_are_told(tmp_path: Path) -> None:
