@@ -17,19 +17,24 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import l1_loss
 
 from predictors.checkpoint import load_model
 from predictors.composition_model import CompositionConfig
 from predictors.compositions import composition_of
+from predictors.confidence import Confidence
 from predictors.cpu import tune_cpu
+from predictors.evaluate import foresight_of
+from predictors.graph import CrystalLike
+from predictors.predictor import Predictions
 from predictors.splits import Split
 from predictors.training_set import read_training_set
 from registry.errors import NotFound
@@ -126,9 +131,9 @@ def errors(quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_errors(folder: Path, path: Path) -> dict[str, Any]:
     data = read_training_set(path, split_by="given", structures=False)
     chosen = data.part(Split.TEST)
-    ensemble = load_model(folder)
+    formulas, ensemble = [data.crystals[index] for index in chosen], load_model(folder)
     began = time.process_time()
-    found = ensemble.predict([data.crystals[index] for index in chosen])
+    found = ensemble.predict(formulas)
     seconds = time.process_time() - began
     targets = data.targets[chosen].astype(np.float64)
     off = np.abs(found.energy - targets)
@@ -139,7 +144,17 @@ def test_errors(folder: Path, path: Path) -> dict[str, Any]:
         "median": float(np.median(off)),
         "single_mae": float(np.abs(found.member_energies - targets[:, None]).mean()),
         "predictions_per_s": len(chosen) / seconds,
+        **(foretold(ensemble.confidence, formulas, found, targets) if ensemble.confidence is not None else {}),
     }
+
+
+def foretold(
+    confidence: Confidence, formulas: Sequence[CrystalLike], found: Predictions, targets: NDArray[np.float64]
+) -> dict[str, float]:
+    """What the intervals hold, how their width ranks errors, and errors out of domain."""
+    told = foresight_of(confidence, formulas, found, targets)
+    names = ("coverage_50", "coverage_80", "coverage_90", "spearman_width", "outside", "mae_inside", "mae_outside")
+    return {name: getattr(told, name) for name in names}
 
 
 def measure(quick: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from predictors.anions import ANIONS, ELEMENT, anion_of
 from predictors.calibration import LEVELS
+from predictors.compositions import amounts_in
 from predictors.errors import BadCheckpoint, BadTrainingSet
 from predictors.graph import CrystalLike
 from predictors.model_files import ModelRecord, hash_of, sealed, write_atomically
@@ -314,10 +315,3 @@ def _widened(intervals: Floats, errors: Floats) -> Floats:
     middle, half = intervals.mean(axis=2), (intervals[:, :, 1] - intervals[:, :, 0]) / 2
     half = np.hypot(half, errors[:, None] * normal)
     return np.stack([middle - half, middle + half], axis=2)
-
-
-def amounts_in(crystal: CrystalLike) -> dict[str, float]:
-    """Element -> atoms in the cell."""
-    from ase.data import chemical_symbols
-
-    return {chemical_symbols[number]: float(count) for number, count in Counter(crystal.numbers.tolist()).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from string import ascii_letters
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.errors import BadTrainingSet
+from predictors.graph import CrystalLike
 from predictors.splits import composition_key
 
 MOST_ATOMS = 100_000
@@ -50,3 +52,10 @@ def composition_of(formula: str, key: str | None = None) -> PlainComposition:
         raise BadTrainingSet(f"{formula!r} has more than {MOST_ATOMS} atoms in whole numbers: round its amounts")
     numbers = [atomic_numbers[symbol] for symbol in counts]
     return PlainComposition(np.repeat(np.array(numbers, dtype=np.int16), list(counts.values())))
+
+
+def amounts_in(crystal: CrystalLike) -> dict[str, float]:
+    """Element -> atoms in the cell."""
+    from ase.data import chemical_symbols
+
+    return {chemical_symbols[number]: float(count) for number, count in Counter(crystal.numbers.tolist()).items()}

@@ -70,9 +70,7 @@ def join_crew() -> Iterator[Crew]:
     """The crew that torchrun started this process in, or a crew of one. Raise BadConfig for too few GPUs."""
     size, rank, local = (int(os.environ.get(name, of_one)) for name, of_one in ENVIRONMENT.items())
     cuda = torch.cuda.is_available()
-    if cuda and local >= torch.cuda.device_count():
-        raise BadConfig(f"{torch.cuda.device_count()} GPUs here: start as many processes")
-    device = torch.device(f"cuda:{local}" if cuda else "cpu")
+    device = device_of(local, size, torch.cuda.device_count()) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     if size == 1:
@@ -83,6 +81,13 @@ def join_crew() -> Iterator[Crew]:
         yield Crew(rank, size, device)
     finally:
         distributed.destroy_process_group()
+
+
+def device_of(local: int, size: int, gpus: int) -> torch.device:
+    """The GPU of a process: one each in a crew, which raises BadConfig for too few; those alone share what is there."""
+    if size > 1 and local >= gpus:
+        raise BadConfig(f"{gpus} GPUs here: start as many processes")
+    return torch.device(f"cuda:{local % gpus}")
 
 
 ENVIRONMENT = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.anions import anion_of
-from predictors.bridge import amounts_in
+from predictors.compositions import amounts_in
 from predictors.predictor import Predictor
 from predictors.training_set import TrainingSet
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ class TrainingSet:
         Where each member of an ensemble leaves one of them out of its training, there is for every training crystal an
         error of a member that never saw it (the jackknife+ of Barber et al., Ann. Stat. 49, 486, 2021).
         """
-        return np.array([md5_bucket(key_of(crystal.numbers), count) for crystal in self.crystals], dtype=np.intp)
+        return np.array([md5_bucket(key, count) for key in self._compositions], dtype=np.intp)
+
+    @cached_property
+    def _compositions(self) -> list[str]:
+        return [key_of(crystal.numbers) for crystal in self.crystals]
 
     def ensure_learnable(self) -> None:
         """Raise BadTrainingSet unless there is something to learn from, and something to stop by."""

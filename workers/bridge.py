@@ -100,7 +100,7 @@ def over(predictor: Predictor, bridge: Bridge | None) -> Predictor:
 
 def say_bridge(row: dict[str, Any], crystal: CrystalLike, bridge: Bridge | None) -> None:
     """Which one an energy went over and what that is off by; a flag where the crystal lies outside of its fit."""
-    from predictors.bridge import amounts_in
+    from predictors.compositions import amounts_in
 
     if bridge is None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ def train_members(
     total = sum(plan.config.epochs for plan in plans)
     children: list[Child] = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_train, plan, processes, children) for plan in plans]
+        futures = [pool.submit(_train, plan, processes, number % jobs, children) for number, plan in enumerate(plans)]
         try:
             while _running(futures):
                 report("training", sum(_epochs(plan.folder) for plan in plans), total)
@@ -61,13 +62,15 @@ def _end(futures: Sequence[Future[None]], children: Sequence[Child]) -> None:
         wait(futures, timeout=0.2)
 
 
-def _train(plan: MemberPlan, processes: int, children: list[Child]) -> None:
+def _train(plan: MemberPlan, processes: int, device: int, children: list[Child]) -> None:
+    """device: the GPU of a process alone, where there are some; torchrun gives each of its processes one."""
     file, log = plan.folder.with_suffix(".json"), plan.folder.with_suffix(".log")
     plan.write(file)
     crew = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     with log.open("wb") as said:
         command = [sys.executable, *crew, "-m", TRAIN, "--attended", str(file)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as child:
+        here = {**os.environ, "LOCAL_RANK": str(device)}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, env=here) as child:
             children.append(child)
             code = child.wait()  # the pipe stays open, by which it knows that we live
     if code:

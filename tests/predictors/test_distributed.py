@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from predictors.distributed import Crew
+from predictors.distributed import Crew, device_of
+from predictors.errors import BadConfig
 from predictors.members import METRICS, STATE, trained_model
 from predictors.train import train_member
 from predictors.train_config import TrainConfig
@@ -91,6 +92,13 @@ def test_killed_and_taken_up_again_two_processes_give_what_undisturbed_ones_do(
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     alone = [row.validation_mae for row in train_member(data, tmp_path / "alone", plan, seed=3)]
     assert [row["validation_mae"] for row in rows_of(tmp_path / "whole")][:3] == pytest.approx(alone[:3], rel=1e-2)
+
+
+def test_processes_of_one_crew_have_a_gpu_each_and_members_share_them() -> None:
+    assert [device_of(local, 4, 4).index for local in range(4)] == [0, 1, 2, 3]
+    assert [device_of(local, 1, 2).index for local in range(4)] == [0, 1, 0, 1]
+    with pytest.raises(BadConfig, match="2 GPUs here"):
+        device_of(2, 3, 2)
 
 
 def kill_children_of(plan: Path) -> None:
