@@ -181,9 +181,7 @@ class Loop:
     def _store(self, outcome: Outcome | Together) -> None:
         try:
             with Session(self.engine) as session, session.begin():
-                told = (
-                    _settle_together(session, outcome) if isinstance(outcome, Together) else _settle(session, outcome)
-                )
+                told = _settled(session, outcome)
         except LeaseLost as lost:
             log.warning("%s", lost)
             return
