@@ -39,6 +39,7 @@ def _tables(_context: click.Context, _parameter: click.Parameter, texts: tuple[s
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--sizes", default=SIZES, show_default=True, callback=_sizes, help="Crystals to learn from, ascending.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of the largest size.")
+@click.option("--augmentation", default=0.0, show_default=True, help="Share of crystals seen as perturbed copies.")
 @click.option("--elements", default=4, show_default=True, type=click.IntRange(1), help="Most of a crystal learnt from.")
 @click.option("--test", "tests", multiple=True, callback=_tables, help="NAME=TABLE: more to be judged on.")
 @click.option("--tested", default=2000, show_default=True, help="Most crystals of each kind to judge by.")
@@ -49,6 +50,7 @@ def scaling(
     data: Path,
     sizes: tuple[int, ...],
     epochs: int,
+    augmentation: float,
     elements: int,
     tests: dict[str, Path],
     tested: int,
@@ -62,10 +64,11 @@ def scaling(
     Interrupted or killed, the same command goes on from the last epoch.
     """
     from predictors.scaling import PLOT, ScalingPlan, scale
-    from predictors.train_config import TrainConfig
+    from predictors.train_config import config_of
     from predictors.training_set import read_training_set
 
-    plan = ScalingPlan(sizes, TrainConfig(epochs=epochs), elements, tested)
+    train = config_of({"epochs": epochs, "perturbation": {"probability": augmentation}})
+    plan = ScalingPlan(sizes, train, elements, tested)
     others = {name: read_training_set(path, max_sites=max_sites) for name, path in tests.items()}
     with progress() as advance:
         found = scale(read_training_set(data, max_sites=max_sites), out, plan, others, advance)
