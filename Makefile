@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-embedded test-system lint docs clean
+.PHONY: help demo test test-embedded test-system dft test-dft lint docs clean
 
 BIN := .venv/bin
 PACKAGES := registry predictors workers api migrations
@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export DGLDEFAULTDIR := $(CURDIR)/.cache/dgl
 
 help:
-	@echo "make demo | test | lint | docs | bench-NAME | clean"
+	@echo "make demo | test | dft | lint | docs | bench-NAME | clean"
 
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$(for name in python3.11 python3 python3.12 python3.13 python; do \
@@ -53,6 +53,15 @@ test-system: test-embedded
 	    LODE_TEST_SERVERS=system $(BIN)/python -m pytest -n 2 -m database \
 	        --ignore tests/faults --ignore tests/flow --ignore tests/api/cli; \
 	fi
+
+# GPAW, which is built here: it wants the headers of libxc and a BLAS (Debian: libxc-dev libopenblas-dev libopenmpi-dev
+# openmpi-bin). Without it the tests of real DFT are skipped.
+dft: .venv/installed
+	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[dft]'
+
+# What every engine promises, asked of real DFT too: minutes.
+test-dft: dft
+	LODE_TEST_DFT=1 $(BIN)/python -m pytest -n 2 tests/workers/engines tests/flow/test_dft.py
 
 # The drift check of migrations against models is a test: tests/registry/test_schema.py.
 lint: .venv/installed

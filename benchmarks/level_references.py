@@ -21,7 +21,7 @@ from registry.hull.levels import MOLECULAR, Level, load_level
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
 from registry.threads import one_thread_each
-from workers.engines.base import engine_named
+from workers.engines.base import engine_of
 from workers.references import with_references
 
 TABLES = Path(__file__).parents[1] / "registry" / "hull" / "level_tables"
@@ -56,7 +56,7 @@ def main() -> None:
     pbe = json.loads((Path(data) / "r2scan" / "element_reference_energies.json").read_text())["MP-PBE"]
     table = {element: row["energy_per_atom"] for element, row in pbe.items()}
     crystals = list(elemental(Path(data) / "mp_structures" / "mp_36737.parquet", 2 if asked.quick else 20))
-    before, engine = load_level(asked.level), engine_named(asked.level)
+    before, engine = load_level(asked.level), engine_of(load_level(asked.level))
     level = with_references(before, engine, crystals, table)
     figures = compared(level, with_references(before, engine, crystals, {}).references)
     if not asked.quick:

@@ -24,6 +24,7 @@ from registry.identity.composition import SYMBOLS
 from registry.importers.files import read_file
 from registry.importers.record import ImportedRecord
 from registry.threads import one_thread_each
+from workers.engines.base import engine_of
 
 ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "Te", "N")
 MOST_SITES = 14
@@ -47,10 +48,8 @@ def anion_of(crystal: Crystal) -> str:
 
 def residuals(rows: list[tuple[Crystal, float]]) -> pd.DataFrame:
     """Columns anion, residual: ours minus that of 2018; crystals that MP2020 rejects are left out."""
-    from workers.engines.sevennet import SevenNet
-
     level = load_level("7net-0")
-    energies = SevenNet().energies([crystal for crystal, _ in rows])
+    energies = engine_of(level).energies([crystal for crystal, _ in rows])
     found = []
     for (crystal, known), energy in zip(rows, energies, strict=True):
         correction = mp2020_correction(crystal, energy).energy

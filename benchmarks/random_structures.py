@@ -23,7 +23,7 @@ from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import load_level
 from workers.candidates.random_search import RandomSearch, Settings, Unsearchable
-from workers.engines.base import Engine, Relaxation, engine_named
+from workers.engines.base import Engine, Relaxation, engine_of
 from workers.relabel import relabel, with_targets
 
 LEVEL = "7net-0"
@@ -68,7 +68,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     records = list(drawn(asked.count, asked.each, asked.sites))
-    engine, done = engine_named(load_level(LEVEL).engine), 0
+    engine, done = engine_of(load_level(LEVEL)), 0
 
     def told(more: int) -> None:
         nonlocal done

@@ -21,7 +21,7 @@ from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import load_level
 from registry.identity.composition import Composition
-from workers.engines.base import Engine, Relaxation, engine_named
+from workers.engines.base import Engine, Relaxation, engine_of
 from workers.relabel import as_they_stand, relabel, with_targets
 from workers.substitutes import Drawing, substitutes
 
@@ -66,7 +66,7 @@ def candidates(count: int, most_sites: int, seed: int = 0) -> dict[str, Crystal]
 
 def relaxed(proposed: dict[str, Crystal], folder: Path, progress: Progress) -> Relaxed:
     """Relax them into `folder`, or go on where it stands. Those that fail or don't converge are left out."""
-    engine, level = engine_named(LEVEL), load_level(LEVEL)
+    engine, level = engine_of(load_level(LEVEL)), load_level(LEVEL)
     relabel(
         list(proposed.items()), lambda some: [_relaxed(engine, one) for one in some], level, folder, progress, CHUNK
     )
@@ -89,7 +89,7 @@ def label_training_table(folder: Path, count: int, most_sites: int, progress: Pr
     order = np.random.default_rng(0).permutation(len(parents))[: count // 2]
     drawn = substitutes(parents, load_level(LEVEL).references, (), count // 2, seed=1)
     records = [(f"known:{i}", parents[i]) for i in order] + [(f"substitute:{n}", one) for n, one in enumerate(drawn)]
-    relabel(records, as_they_stand(engine_named(LEVEL)), load_level(LEVEL), folder, progress)
+    relabel(records, as_they_stand(engine_of(load_level(LEVEL))), load_level(LEVEL), folder, progress)
     path = folder.with_suffix(".parquet")
     with_targets(folder, load_level(LEVEL)).to_parquet(path)
     return path

@@ -40,11 +40,16 @@ class Settings(BaseSettings):
     )
     start_seconds: float = Field(default=600.0, gt=0, description="patience with a server that recovers from a crash")
 
+    mpi: str = Field(default="", description="words before a parallel program: mpirun -np 4")
+    scratch: Path | None = Field(
+        default=None, description="folder for the folders of calculations; the system's when empty"
+    )
+
     query_seconds: float = Field(
         default=60.0, gt=0, le=86_400, description="patience with one statement of `lode query` and `lode hull`"
     )
 
-    @field_validator("home", "pg_bin", "old_pg_bin")
+    @field_validator("home", "pg_bin", "old_pg_bin", "scratch")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None

@@ -38,14 +38,18 @@ class CalculationState(StrEnum):
 class ErrorClass(StrEnum):
     """Why an attempt failed; the policy of each is in workers/retries.py."""
 
+    NOT_CONVERGED_ELECTRONIC = "not_converged_electronic"
     NOT_CONVERGED_IONIC = "not_converged_ionic"
     GEOMETRY_EXPLODED = "geometry_exploded"
     UNPHYSICAL_ENERGY = "unphysical_energy"
     UNPHYSICAL_VOLUME = "unphysical_volume"
     MISSING_ENGINE = "missing_engine"
+    MISSING_DATASET = "missing_dataset"
     MISSING_REFERENCE = "missing_reference"
     UNSUPPORTED_ELEMENT = "unsupported_element"
     OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    KILLED = "killed"
     NO_STRUCTURE = "no_structure"
     NODE_LOST = "node_lost"
     BUG = "bug"

@@ -26,7 +26,7 @@ from registry.states import CalculationState, ErrorClass, Kind, Origin, Task
 from registry.terms import OWN
 from workers.engines.base import Engine as LabelEngine
 from workers.engines.base import Frame as RelaxationFrame
-from workers.engines.base import Label, Relaxation, engine_named
+from workers.engines.base import Label, Relaxation, engine_of
 from workers.loop import Done, Failed, Outcome
 
 NODE = socket.gethostname()
@@ -51,7 +51,7 @@ class LabelDaemon:
     batch = 1
     lease_seconds = 60.0
 
-    def __init__(self, engines: Callable[[str], LabelEngine] = engine_named) -> None:
+    def __init__(self, engines: Callable[[Level], LabelEngine] = engine_of) -> None:
         self._make_engine = engines
         self._engines: dict[str, LabelEngine] = {}
 
@@ -77,7 +77,7 @@ class LabelDaemon:
             return self._failed(job, LabelFailure(ErrorClass.BUG, traceback.format_exc(limit=-3)))
 
     def _done(self, job: Job, beat: Callable[[], None]) -> Done:
-        label_engine = self._engine(job.level.engine)
+        label_engine = self._engine(job.level)
         label = label_engine.relax(job.crystal, relaxation_of(job.level), beat)
         identity = Identity(label.crystal)
         twin = job.relaxed.find_identity(identity)
@@ -86,15 +86,15 @@ class LabelDaemon:
         return Done(job.claim, write)
 
     def _failed(self, job: Job, failure: LabelFailure) -> Failed:
-        loaded = self._engines.get(job.level.engine)
+        loaded = self._engines.get(job.level.name)
         return Failed(
             job.claim, failure, partial(write_failure, job, failure, loaded.version if loaded else "not loaded")
         )
 
-    def _engine(self, name: str) -> LabelEngine:
-        if name not in self._engines:
-            self._engines[name] = self._make_engine(name)
-        return self._engines[name]
+    def _engine(self, level: Level) -> LabelEngine:
+        if level.name not in self._engines:
+            self._engines[level.name] = self._make_engine(level)
+        return self._engines[level.name]
 
 
 def relaxation_of(level: Level) -> Relaxation:

@@ -11,7 +11,11 @@ import click
 
 from api.cli.output import as_json, print_json, print_table
 
-EXTRAS = {"predictors": ("torch", "safetensors"), "potentials": ("sevenn", "chgnet", "ase")}
+EXTRAS = {
+    "predictors": ("torch", "safetensors"),
+    "potentials": ("sevenn", "chgnet", "ase"),
+    "dft": ("gpaw", "gpaw_data", "custodian"),
+}
 Check = Callable[[], dict[str, Any]]
 
 

@@ -102,12 +102,12 @@ def substitutes(file: Path, count: int, seed: int, exclude: Path | None, level: 
 def _label_into(out: Path, level: str, how: str, records: list[tuple[str, Crystal]]) -> None:
     from predictors.training_table import say_level
     from registry.hull.levels import load_level
-    from workers.engines.base import engine_named
+    from workers.engines.base import engine_of
     from workers.polymorphs import at_best_volume
     from workers.relabel import as_they_stand, relabel, with_targets
 
     of = load_level(level)
-    engine = engine_named(of.engine)
+    engine = engine_of(of)
     label = {"as they stand": as_they_stand, "at best volume": at_best_volume}[how](engine)
     done = 0
     with progress() as advance:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from api.cli.numbers import FiniteRange
 from api.cli.output import Advance, as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from workers.engines.base import Machine
     from workers.loop import Daemon, Outcome
 
 KINDS = ("search", "score", "refine", "label", "place")
@@ -104,13 +106,19 @@ def retry(kind: str | None) -> None:
     click.echo(f"{revived} rows wait again")
 
 
-EXTRAS = {"score": ("torch", "predictors"), "refine": ("torch", "predictors"), "label": ("sevenn", "potentials")}
+EXTRAS = {
+    "score": (("torch",), "predictors"),
+    "refine": (("torch",), "predictors"),
+    "label": (("sevenn", "chgnet", "gpaw"), "potentials"),
+}
+"""Kind -> modules, of which one has to be here, and the extra that brings them."""
 
 
 def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
     """One daemon for each kind, in the order given. Raises MissingExtra for a kind that can't work here."""
     from registry.errors import MissingExtra
     from registry.states import Kind, Stage
+    from workers.engines.base import engine_of
     from workers.label import LabelDaemon
     from workers.place import PlaceDaemon
     from workers.score import ScoreDaemon
@@ -120,13 +128,24 @@ def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
         Kind.SEARCH: SearchDaemon,
         Kind.SCORE: lambda: ScoreDaemon(Stage.SINGLE),
         Kind.REFINE: lambda: ScoreDaemon(Stage.ENSEMBLE),
-        Kind.LABEL: LabelDaemon,
+        Kind.LABEL: lambda: LabelDaemon(partial(engine_of, machine=_machine())),
         Kind.PLACE: PlaceDaemon,
     }
-    for module, extra in (EXTRAS[kind] for kind in kinds if kind in EXTRAS):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtra(module, extra)
+    for modules, extra in (EXTRAS[kind] for kind in kinds if kind in EXTRAS):
+        if not any(importlib.util.find_spec(module) for module in modules):
+            raise MissingExtra(modules[0], extra)
     return [makers[Kind(kind)]() for kind in dict.fromkeys(kinds)]
+
+
+def _machine() -> Machine:
+    """As the settings have it."""
+    import shlex
+
+    from registry.settings import load_settings
+    from workers.engines.base import Machine
+
+    settings = load_settings()
+    return Machine(tuple(shlex.split(settings.mpi)), settings.scratch)
 
 
 def _drain(kinds: Sequence[str]) -> None:

@@ -444,7 +444,7 @@ def upgrade() -> None:
             "(state = 'failed') = (error_class IS NOT NULL)", name=op.f("ck_calculation_failed_has_class")
         ),
         sa.CheckConstraint(
-            "error_class IN ('not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_reference', 'unsupported_element', 'out_of_memory', 'no_structure', 'node_lost', 'bug')",
+            "error_class IN ('not_converged_electronic', 'not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_dataset', 'missing_reference', 'unsupported_element', 'out_of_memory', 'disk_full', 'killed', 'no_structure', 'node_lost', 'bug')",
             name=op.f("ck_calculation_error_class_known"),
         ),
         sa.CheckConstraint("state IN ('converged', 'failed')", name=op.f("ck_calculation_state_known")),

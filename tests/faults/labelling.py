@@ -12,7 +12,7 @@ from workers.loop import Loop
 
 def main() -> None:
     url, lease, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
-    daemon = LabelDaemon(lambda _name: StandIn(seconds))
+    daemon = LabelDaemon(lambda _level: StandIn(seconds))
     daemon.lease_seconds = lease
     loop = Loop(engine_for(url, "tests.faults.labelling"), [daemon], poll_seconds=0.1)
     loop.stop_on_signals()

@@ -107,8 +107,8 @@ class Failing(StandIn):
         raise self._error
 
 
-def standin_engine(name: str) -> StandIn:
-    """In the place of `engine_named`."""
-    if name != StandIn.name:
-        raise LabelFailure("missing_engine", f"no engine '{name}' here")
+def standin_engine(level: Level) -> StandIn:
+    """In the place of `engine_of`."""
+    if level.engine != StandIn.name:
+        raise LabelFailure("missing_engine", f"no engine '{level.engine}' here")
     return StandIn()

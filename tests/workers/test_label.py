@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from registry import queue
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
-from registry.hull.levels import load_level
+from registry.hull.levels import Level, load_level
 from registry.hull.mp2020 import Correction
 from registry.models import Calculation, Campaign, Duplicate, Frame, Prototype, Selection, Structure, Work
 from registry.states import CalculationState, ErrorClass, Kind, Origin, WorkState
@@ -38,11 +38,11 @@ def select_for_label(engine: Engine, level_id: int, *crystals: Crystal, formula:
     return ids
 
 
-def drain(engine: Engine, engines: Callable[[str], LabelEngine] = standin_engine) -> None:
+def drain(engine: Engine, engines: Callable[[Level], LabelEngine] = standin_engine) -> None:
     Loop(engine, [LabelDaemon(engines)], drain=True).run()
 
 
-def once(engine: Engine, engines: Callable[[str], LabelEngine]) -> None:
+def once(engine: Engine, engines: Callable[[Level], LabelEngine]) -> None:
     loop = Loop(engine, [LabelDaemon(engines)], on_outcome=lambda _outcome: loop.stop())
     loop.run()
 

@@ -31,7 +31,7 @@ from registry.models import Level, Model, Prediction
 from registry.states import Stage
 from tests import factories as make
 from tests.workers.models import save_tiny_model
-from workers.engines.base import engine_named
+from workers.engines.base import engine_of
 from workers.loop import Loop
 from workers.potentials import potential_files, predictor_of, register_potential
 from workers.score import ScoreDaemon
@@ -48,7 +48,7 @@ HULL = "hulls/mp2024_Li-Fe-P-O.json.gz"
 def test_a_potential_has_a_level_and_an_engine_of_its_name(name: str):
     assert name in shipped_levels()
     level = load_level(name)
-    assert level.engine == engine_named(name).name == name
+    assert level.engine == engine_of(load_level(name)).name == name
     assert set(level.references) <= {_symbol(number) for number in load_potential(name).elements}
 
 
@@ -65,7 +65,7 @@ def test_formation_energies_are_those_of_the_level_and_corrected_once(name: str,
     found = predictor.predict([SALT, MAGNESIA])
     assert found.energy == pytest.approx([-2.11, -2.97], abs=0.1)
     assert np.isnan(found.spread).all()
-    raw = engine_named(name).energies([SALT, MAGNESIA])
+    raw = engine_of(load_level(name)).energies([SALT, MAGNESIA])
     for crystal, energy, formation in zip([SALT, MAGNESIA], raw, found.energy, strict=True):
         correction = corrections * (mp2020_correction(crystal, energy).energy or 0.0)
         assert formation == pytest.approx(level.formation_energy(crystal.amounts, energy + correction), abs=1e-5)
@@ -112,7 +112,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(PotentialMissing, match=r"motherlode\[potentials\]"):
         potential_files("chgnet")
     with pytest.raises(MissingExtra, match=r"motherlode\[potentials\]"):
-        engine_named("chgnet")
+        engine_of(load_level("chgnet"))
 
 
 def candidate(session: Session, crystal: Crystal, by: Model, factor: float) -> int:

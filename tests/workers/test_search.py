@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from registry import queue
 from registry.errors import LabelFailure
 from registry.hull.level_rows import ensure_level
+from registry.hull.levels import Level
 from registry.ingest import crystals
 from registry.models import Lineage, Search, Selection, Structure, Work
 from registry.query.lineage import lineage
@@ -40,7 +41,7 @@ def drain(engine: Engine) -> None:
     Loop(engine, [SearchDaemon()], drain=True).run()
 
 
-def label(engine: Engine, engines: Callable[[str], LabelEngine] = standin_engine) -> None:
+def label(engine: Engine, engines: Callable[[Level], LabelEngine] = standin_engine) -> None:
     Loop(engine, [LabelDaemon(engines), PlaceDaemon()], drain=True).run()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from predictors.potentials.named import POTENTIALS
 from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure
+from registry.hull.levels import Level
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ Beat = Callable[[], None]
 class Engine(Protocol):
     """A method that turns a crystal into an energy. Failures are raised as LabelFailure with their class."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
 
     def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
         """Relax cell and sites; `beat` is called after every ionic step and may raise to stop."""
@@ -71,27 +76,45 @@ class Engine(Protocol):
         ...
 
 
-def engine_named(name: str) -> Engine:
-    """The engine that a level names."""
-    if name == "7net-0":
-        from workers.engines.sevennet import SevenNet
+@dataclass(frozen=True)
+class Machine:
+    """What is special where calculations run.
 
-        return SevenNet()
-    if name == "chgnet":
-        from workers.engines.chgnet import CHGNet
+    mpi: the words before a parallel program, as ("mpirun", "-np", "4"); scratch: a folder for those of calculations,
+    the system's where it is None
+    """
 
-        return CHGNet()
-    raise LabelFailure("missing_engine", f"no engine '{name}' here; there are: 7net-0, chgnet")
+    mpi: tuple[str, ...] = ()
+    scratch: Path | None = None
+
+
+def engine_of(level: Level, machine: Machine | None = None) -> Engine:
+    """The engine that a level names, with the level's settings. Raise MissingExtra where it isn't installed,
+    LabelFailure for one that isn't known."""
+    if level.engine in POTENTIALS:
+        from workers.engines.potential import PotentialEngine
+
+        return PotentialEngine(level.engine)
+    if level.engine == "gpaw":
+        from workers.engines.gpaw import Gpaw
+
+        return Gpaw(level.settings, machine or Machine())
+    known = ", ".join([*POTENTIALS, "gpaw"])
+    raise LabelFailure("missing_engine", f"no engine '{level.engine}' here; there are: {known}")
 
 
 VOLUME_PER_ATOM = (2.0, 200.0)  # cubic angstrom
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
 
 
+MAX_VOLUME_CHANGE = 3.0
+"""Times the volume; a cell that changes by more in a relaxation has exploded, or collapsed."""
+
+
 def check_start(crystal: Crystal) -> None:
-    """Raise LabelFailure for a cell squeezed flat: its neighbour lists alone would take minutes."""
+    """Raise LabelFailure for a cell from which no relaxation leads to matter, before it takes all time and memory."""
     volume = crystal.volume / crystal.nsites
-    if volume < VOLUME_PER_ATOM[0]:
+    if not VOLUME_PER_ATOM[0] <= volume <= VOLUME_PER_ATOM[1] * MAX_VOLUME_CHANGE:
         raise LabelFailure("unphysical_volume", f"{volume:.2g} A^3 per atom before the first step")
 
 

@@ -10,13 +10,12 @@ import numpy as np
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
-from workers.engines.base import Beat, Frame, Label, Relaxation, check_plausible, check_start
+from workers.engines.base import MAX_VOLUME_CHANGE, Beat, Frame, Label, Relaxation, check_plausible, check_start
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-MAX_VOLUME_CHANGE = 3.0
 MAX_STEP = 0.1  # angstrom: larger ones made soft halides jump between structure types
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure, LeaseLost
+from registry.hull.levels import load_level
 from registry.states import ErrorClass
 from tests.workers.standin import StandIn
-from workers.engines.base import Engine, Relaxation, check_plausible, engine_named
+from workers.engines.base import Engine, Relaxation, check_plausible, engine_of
 
-PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet"}
+PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet", "gpaw-pbe": "gpaw"}
+COARSE = {"cutoff": 300.0, "density_insulator": 2.0, "density_metal": 2.0}
 ROCK_SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.85, [11, 17], [[0, 0, 0], [0.52, 0.5, 0.5]])
 CUBIC = Crystal(np.eye(3) * 4.3, [11, 11, 17, 17], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.52]])
 
@@ -27,8 +31,11 @@ def label_engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "stand-in":
         return StandIn()
     if importlib.util.find_spec(PACKAGES[request.param]) is None:
-        pytest.skip(f"{PACKAGES[request.param]} isn't installed: pip install 'motherlode[potentials]'")
-    return engine_named(request.param)
+        pytest.skip(f"{PACKAGES[request.param]} isn't installed: pip install 'motherlode[potentials]', make dft")
+    level = load_level(request.param)
+    if level.kind == "DFT" and "LODE_TEST_DFT" not in os.environ:
+        pytest.skip("DFT takes minutes: make test-dft")
+    return engine_of(replace(level, settings={**level.settings, **COARSE}) if level.kind == "DFT" else level)
 
 
 def test_a_relaxation_lowers_the_energy_and_ends_in_rest(label_engine: Engine):
@@ -114,5 +121,5 @@ def test_guard_rails(crystal: Crystal, energy: float, error_class: ErrorClass):
 
 def test_an_engine_that_is_not_here_is_a_failure_another_node_may_mend():
     with pytest.raises(LabelFailure) as failure:
-        engine_named("vasp-on-the-moon")
+        engine_of(replace(load_level("chgnet"), engine="vasp-on-the-moon"))
     assert failure.value.error_class == ErrorClass.MISSING_ENGINE
