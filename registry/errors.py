@@ -123,8 +123,8 @@ class LeaseLost(LodeError):
 
 
 class LabelFailure(LodeError):
-    """One attempt at a label failed."""
+    """One attempt at a label failed. signal, log_tail: of the program that computed it, where there was one."""
 
-    def __init__(self, error_class: str, message: str) -> None:
+    def __init__(self, error_class: str, message: str, signal: str | None = None, log_tail: str | None = None) -> None:
         super().__init__(message)
-        self.error_class = error_class
+        self.error_class, self.signal, self.log_tail = error_class, signal, log_tail

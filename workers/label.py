@@ -133,6 +133,9 @@ def write_label(
         steps=label.steps,
         wall_seconds=label.wall_seconds,
         cpu_seconds=label.cpu_seconds,
+        gap=label.gap,
+        convergence=dict(label.convergence),
+        datasets=dict(label.datasets),
     )
     session.add(calculation)
     session.flush()
@@ -162,8 +165,8 @@ def _bytes(array: Floats) -> bytes:
 def write_failure(job: Job, failure: LabelFailure, version: str, session: Session) -> None:
     """Keep the attempt with the class of its error."""
     common = _common(job, version, source_id(session, OWN))
-    error = str(failure)[-2000:]
-    session.add(Calculation(**common, state=CalculationState.FAILED, error_class=failure.error_class, error=error))
+    told = {"error": str(failure)[-2000:], "signal": failure.signal, "log_tail": failure.log_tail}
+    session.add(Calculation(**common, state=CalculationState.FAILED, error_class=failure.error_class, **told))
 
 
 def _common(job: Job, version: str, source: int) -> dict[str, object]:

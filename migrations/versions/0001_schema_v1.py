@@ -435,6 +435,23 @@ def upgrade() -> None:
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("wall_seconds", sa.DOUBLE_PRECISION(), nullable=True),
         sa.Column("cpu_seconds", sa.DOUBLE_PRECISION(), nullable=True),
+        sa.Column(
+            "gap", sa.DOUBLE_PRECISION(), nullable=True, comment="band gap, eV; 0 of a metal; null: the engine has none"
+        ),
+        sa.Column(
+            "convergence",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="how it is known to be converged: what was left, what was allowed",
+        ),
+        sa.Column(
+            "datasets",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="element -> SHA-256 of its pseudopotential or dataset",
+        ),
+        sa.Column("signal", sa.Text(), nullable=True, comment="what ended a failed attempt's program, as SIGSEGV"),
+        sa.Column("log_tail", sa.Text(), nullable=True, comment="the last words of a failed attempt's program"),
         sa.Column("finished_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "(state = 'converged') = (energy IS NOT NULL AND final_structure_id IS NOT NULL)",
@@ -455,6 +472,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("abs(correction) < 1e6", name=op.f("ck_calculation_correction_finite")),
         sa.CheckConstraint("attempt > 0", name=op.f("ck_calculation_attempt_counted")),
+        sa.CheckConstraint("gap >= 0 AND gap < 100", name=op.f("ck_calculation_gap_plausible")),
         sa.CheckConstraint("cardinality(stress) = 6", name=op.f("ck_calculation_stress_voigt")),
         sa.CheckConstraint("energy = energy AND abs(energy) < 1e6", name=op.f("ck_calculation_energy_finite")),
         sa.CheckConstraint(

@@ -72,6 +72,7 @@ class Calculation(Base):
         CheckConstraint("octet_length(forces) > 0 AND octet_length(forces) % 24 = 0", name="forces_of_sites"),
         CheckConstraint("cardinality(stress) = 6", name="stress_voigt"),
         CheckConstraint("attempt > 0", name="attempt_counted"),
+        CheckConstraint("gap >= 0 AND gap < 100", name="gap_plausible"),
         CheckConstraint(
             "(energy IS NULL) OR (correction IS NOT NULL) OR (off_hull IS NOT NULL)", name="off_hull_says_why"
         ),
@@ -118,6 +119,13 @@ class Calculation(Base):
     node: Mapped[str]
     wall_seconds: Mapped[float | None] = mapped_column(Floating)
     cpu_seconds: Mapped[float | None] = mapped_column(Floating)
+    gap: Mapped[float | None] = mapped_column(Floating, comment="band gap, eV; 0 of a metal; null: the engine has none")
+    convergence: Mapped[Json | None] = mapped_column(
+        comment="how it is known to be converged: what was left, what was allowed"
+    )
+    datasets: Mapped[Json | None] = mapped_column(comment="element -> SHA-256 of its pseudopotential or dataset")
+    signal: Mapped[str | None] = mapped_column(comment="what ended a failed attempt's program, as SIGSEGV")
+    log_tail: Mapped[str | None] = mapped_column(comment="the last words of a failed attempt's program")
     finished_at: Mapped[Now]
 
 

@@ -43,6 +43,10 @@ def test_silicon_relaxes_to_its_lattice_constant(engine: Engine) -> None:
         row = session.scalars(select(Calculation)).one()
         assert (row.state, row.error) == (CalculationState.CONVERGED, None)
         assert row.engine_version.startswith("gpaw 26")
+        assert row.gap == pytest.approx(0.6, abs=0.15)  # PBE's
+        assert row.convergence["max_force"] < 0.03
+        assert row.convergence["metal"] is False
+        assert len(row.datasets["Si"]) == 64
         relaxed = session.get_one(Structure, row.final_structure_id)
         volume = abs(np.linalg.det(np.array(relaxed.lattice).reshape(3, 3)))
         assert (4 * volume) ** (1 / 3) == pytest.approx(PBE_LATTICE, rel=0.005)

@@ -59,6 +59,8 @@ def test_a_label_keeps_everything_of_its_calculation(engine: Engine, level_id: i
     assert (row.state, row.initial_structure_id, row.level_id) == (CalculationState.CONVERGED, initial, level_id)
     assert (row.engine_version, row.attempt, row.correction, row.off_hull) == ("stand-in 1", 1, 0.0, None)
     assert row.settings == {"force_tolerance": 0.05, "max_steps": 100}
+    assert row.convergence == pytest.approx({**row.settings, "max_force": 0.0, "max_stress": 0.0}, abs=0.05)
+    assert (row.datasets, row.gap, row.signal, row.log_tail) == ({}, None, None, None)
     assert row.forces is not None
     assert np.abs(np.frombuffer(row.forces).reshape(-1, 3)).max() < 0.05
     assert row.stress is not None

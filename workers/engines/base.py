@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,8 @@ class Label:
     energy: eV per cell, raw (no corrections)
     forces: (n, 3) eV/A of the final frame; stress: (6,) eV/A^3, Voigt order xx yy zz yz xz xy
     frames: every step of the relaxation, the first and the last included
+    convergence: how it is known to be converged: what was left, and what was allowed; plain values
+    datasets: element -> SHA-256 of the pseudopotential or dataset; gap: eV, 0 of a metal, None from an engine without
     """
 
     crystal: Crystal
@@ -50,6 +52,9 @@ class Label:
     wall_seconds: float
     cpu_seconds: float
     frames: tuple[Frame, ...] = ()
+    convergence: Mapping[str, object] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    gap: float | None = None
 
 
 Beat = Callable[[], None]

@@ -5,6 +5,7 @@ Each calculation is a program of its own (workers/engines/gpaw_run.py): whatever
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -22,11 +23,15 @@ from typing import Any
 import numpy as np
 
 from registry.crystal import Crystal
-from registry.errors import LabelFailure, MissingExtra
+from registry.errors import UNPRINTABLE, LabelFailure, MissingExtra
 from registry.identity.composition import SYMBOLS
 from workers.engines.base import Beat, Frame, Label, Machine, Relaxation, check_plausible, check_start
 from workers.engines.gpaw_run import FRAMES, JOB, RESULT
 from workers.engines.process import Ended, run
+from workers.engines.relaxation import left_over
+
+PROOF = ("cutoff", "kpoints", "metal", "electronic_steps")
+"""What a result says besides of how it was converged."""
 
 DEFAULTS: Mapping[str, Any] = {
     "xc": "PBE",
@@ -101,6 +106,9 @@ class Gpaw:
             wall_seconds=time.perf_counter() - wall,
             cpu_seconds=ended.cpu_seconds,
             frames=frames,
+            convergence={**left_over(last), **asked, **{name: result[name] for name in PROOF}},
+            datasets=datasets(crystal),
+            gap=result["gap"],
         )
 
     @contextmanager
@@ -131,6 +139,20 @@ def elements() -> frozenset[str]:
     return frozenset(path.name.split(".")[0] for path in Path(package.origin).parent.rglob("*.PBE.gz"))
 
 
+@cache
+def dataset_of(element: str) -> tuple[str, str]:
+    """Name and SHA-256 of the file that holds it."""
+    import gpaw_data
+
+    path = next(Path(gpaw_data.__file__).parent.rglob(f"{element}.PBE.gz"))
+    return path.name, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def datasets(crystal: Crystal) -> dict[str, str]:
+    """Element -> SHA-256 of its dataset."""
+    return {SYMBOLS[number]: dataset_of(SYMBOLS[number])[1] for number in crystal.amounts}
+
+
 def check_elements(crystal: Crystal) -> None:
     """Raise LabelFailure for elements without dataset."""
     if missing := sorted({SYMBOLS[number] for number in crystal.amounts} - elements()):
@@ -154,11 +176,16 @@ def read_result(folder: Path, ended: Ended) -> dict[str, Any]:
     """What gpaw_run wrote. Raise LabelFailure with the class of what it says, or of how it ended."""
     path = folder / RESULT
     if not path.exists():
-        raise LabelFailure(class_of(ended), f"gpaw {ended}")
+        raise LabelFailure(class_of(ended), f"gpaw {ended}", ended.signal, printable(ended.tail))
     result: dict[str, Any] = json.loads(path.read_text())
     if "error_class" in result:
         raise LabelFailure(result["error_class"], result["error"])
     return result
+
+
+def printable(text: str) -> str:
+    """The lines of a log as a database takes them."""
+    return "\n".join(UNPRINTABLE.sub("?", line) for line in text.splitlines())
 
 
 def class_of(ended: Ended) -> str:

@@ -63,6 +63,7 @@ def label(job: dict[str, Any]) -> dict[str, Any]:
         "metal": plan.metal,
         "kpoints": plan.mesh.tolist(),
         "cutoff": plan.cutoff,
+        "electronic_steps": int(final.calc.get_number_of_iterations()),
         "moment": float(final.get_magnetic_moment()) if plan.spin else 0.0,
     }
 

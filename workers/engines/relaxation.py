@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def relax_with(calculator: Calculator, crystal: Crystal, settings: Relaxation, b
     if not converged:
         message = f"forces above {settings.force_tolerance} eV/A after {settings.max_steps} steps"
         raise LabelFailure("not_converged_ionic", message)
-    return _label(atoms, optimizer.nsteps, wall, cpu, tuple(frames))
+    allowed = {"force_tolerance": settings.force_tolerance, "max_steps": settings.max_steps}
+    return _label(atoms, optimizer.nsteps, wall, cpu, tuple(frames), allowed)
 
 
 def static_with(calculator: Calculator, crystal: Crystal) -> Label:
@@ -71,7 +73,14 @@ def _frame(atoms: Atoms) -> Frame:
     )
 
 
-def _label(atoms: Atoms, steps: int, wall: float, cpu: float, frames: tuple[Frame, ...] = ()) -> Label:
+def _label(
+    atoms: Atoms,
+    steps: int,
+    wall: float,
+    cpu: float,
+    frames: tuple[Frame, ...] = (),
+    allowed: Mapping[str, object] | None = None,
+) -> Label:
     last = _frame(atoms)
     check_plausible(last.crystal, last.energy)
     return Label(
@@ -83,7 +92,14 @@ def _label(atoms: Atoms, steps: int, wall: float, cpu: float, frames: tuple[Fram
         steps=steps,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
+        convergence=left_over(last) | dict(allowed or {}),
     )
+
+
+def left_over(frame: Frame) -> dict[str, object]:
+    """The largest force on an atom, eV/angstrom, and the largest component of the stress, eV/cubic angstrom."""
+    largest = float(np.linalg.norm(frame.forces, axis=1).max())
+    return {"max_force": largest, "max_stress": float(np.abs(frame.stress).max())}
 
 
 def _stop_if_exploded(atoms: Atoms, start_volume: float) -> None:
