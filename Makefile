@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-embedded test-system dft test-dft lint docs clean
+.PHONY: help demo test test-system dft test-dft lint docs clean
 
 BIN := .venv/bin
 PACKAGES := registry predictors workers api migrations
@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export DGLDEFAULTDIR := $(CURDIR)/.cache/dgl
 
 help:
-	@echo "make demo | test | dft | lint | docs | bench-NAME | clean"
+	@echo "make demo | test | test-system | dft | lint | docs | bench-NAME | clean"
 
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$(for name in python3.11 python3 python3.12 python3.13 python; do \
@@ -39,14 +39,12 @@ help:
 demo: .venv/installed
 	$(BIN)/lode demo
 
-test: test-embedded test-system
-
-test-embedded: .venv/installed
+test: .venv/installed
 	LODE_TEST_SERVERS=embedded $(BIN)/python -m pytest -n 2
 
-# What touches the database runs again on the PostgreSQL of this machine, where there is one; but for kills, whole rounds
-# and the command line, which take their time and ask by the same SQL.
-test-system: test-embedded
+# What touches the database, on the PostgreSQL of this machine, where there is one; but for kills, whole rounds and the
+# command line, which take their time and ask by the same SQL.
+test-system: .venv/installed
 	@if ! command -v postgres >/dev/null; then \
 	    echo "no postgres on PATH: tested on the embedded PostgreSQL only"; \
 	else \
