@@ -7,6 +7,7 @@ Importing this module takes pydantic along (0.4 s): the command line imports it 
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None
+
+    @field_validator("mpi")
+    @classmethod
+    def _words(cls, text: str) -> str:
+        shlex.split(text)  # ValueError for quotes that nobody closes
+        return text
 
     @field_validator("database_url")
     @classmethod

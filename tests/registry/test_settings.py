@@ -70,6 +70,7 @@ def test_an_empty_url_means_the_embedded_server(monkeypatch: pytest.MonkeyPatch)
         ('database_url = "mysql://x/y"', "LODE_DATABASE_URL .* must start with postgresql://"),
         ('database_url = "postgresql://me:secret@host:port/x"', "LODE_DATABASE_URL .* the port as a number"),
         ("start_seconds = -1", "LODE_START_SECONDS .* greater than 0"),
+        ('mpi = "mpirun \'-np 2"', "LODE_MPI .* No closing quotation"),
         ("home = ", "lode.toml can't be read"),
     ],
 )

@@ -113,6 +113,8 @@ class Gpaw:
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
+        if self.machine.scratch is not None:
+            self.machine.scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="lode-gpaw-", dir=self.machine.scratch))
         try:
             yield folder
@@ -140,17 +142,17 @@ def elements() -> frozenset[str]:
 
 
 @cache
-def dataset_of(element: str) -> tuple[str, str]:
-    """Name and SHA-256 of the file that holds it."""
+def dataset_of(element: str) -> str:
+    """SHA-256 of the file that holds it."""
     import gpaw_data
 
     path = next(Path(gpaw_data.__file__).parent.rglob(f"{element}.PBE.gz"))
-    return path.name, hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def datasets(crystal: Crystal) -> dict[str, str]:
     """Element -> SHA-256 of its dataset."""
-    return {SYMBOLS[number]: dataset_of(SYMBOLS[number])[1] for number in crystal.amounts}
+    return {SYMBOLS[number]: dataset_of(SYMBOLS[number]) for number in crystal.amounts}
 
 
 def check_elements(crystal: Crystal) -> None:
