@@ -23,7 +23,7 @@ from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import load_level
 from workers.candidates.random_search import RandomSearch, Settings, Unsearchable
-from workers.engines.base import Engine, Relaxation, engine_of
+from workers.engines.base import Engine, Relaxation, Trajectory, engine_of
 from workers.relabel import relabel, with_targets
 
 LEVEL = "7net-0"
@@ -53,7 +53,7 @@ def relaxed(engine: Engine, crystals: Sequence[Crystal]) -> list[tuple[Crystal, 
 
 def _relaxed(engine: Engine, crystal: Crystal) -> tuple[Crystal, float] | None:
     try:
-        label = engine.relax(crystal, Relaxation(max_steps=STEPS), lambda: None)
+        label = engine.relax(crystal, Relaxation(max_steps=STEPS), Trajectory())
     except LabelFailure:
         return None
     return label.crystal, label.energy

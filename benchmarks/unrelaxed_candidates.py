@@ -21,7 +21,7 @@ from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import load_level
 from registry.identity.composition import Composition
-from workers.engines.base import Engine, Relaxation, engine_of
+from workers.engines.base import Engine, Relaxation, Trajectory, engine_of
 from workers.relabel import as_they_stand, relabel, with_targets
 from workers.substitutes import Drawing, substitutes
 
@@ -77,7 +77,7 @@ def relaxed(proposed: dict[str, Crystal], folder: Path, progress: Progress) -> R
 
 def _relaxed(engine: Engine, crystal: Crystal) -> tuple[Crystal, float] | None:
     try:
-        label = engine.relax(crystal, RELAXATION, lambda: None)
+        label = engine.relax(crystal, RELAXATION, Trajectory())
     except LabelFailure:
         return None
     return label.crystal, label.energy

@@ -19,7 +19,9 @@ LodeError
 ├── LevelMismatch            two levels of theory were about to be mixed
 ├── NotFound                 no such row
 ├── MissingExtra             an optional dependency isn't installed
-├── LeaseLost                the claim on a row ran out; its result was dropped
+├── Interrupted              work shall end before it is done
+│   ├── LeaseLost            the claim on a row ran out; its result was dropped
+│   └── Drained              the daemon is to end; the row goes back
 └── LabelFailure             one attempt at a label failed, with its class
 """
 
@@ -118,8 +120,16 @@ class MissingExtra(LodeError):
         super().__init__(f"{module} isn't installed: pip install 'motherlode[{extra}]'")
 
 
-class LeaseLost(LodeError):
+class Interrupted(LodeError):
+    """Work shall end before it is done: nobody's failure."""
+
+
+class LeaseLost(Interrupted):
     """The claim on a row ran out before the result came; the result was dropped."""
+
+
+class Drained(Interrupted):
+    """The daemon is to end: what is in hand goes back."""
 
 
 class LabelFailure(LodeError):

@@ -23,6 +23,7 @@ from registry.states import Kind
 
 ENQUEUE_LIMIT = 10_000
 CHANNEL = "lode_work"
+HOST = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run_many(connection: Connection, name: str, rows: Sequence[Mapping[str, Any]
 def register(engine: Engine, kinds: Sequence[Kind]) -> int:
     """Write down that a worker lives here; the id that its claims carry."""
     statement = "INSERT INTO worker (kinds, host, pid) VALUES (%(kinds)s, %(host)s, %(pid)s) RETURNING id"
-    values = {"kinds": [kind.value for kind in kinds], "host": socket.gethostname(), "pid": os.getpid()}
+    values = {"kinds": [kind.value for kind in kinds], "host": HOST, "pid": os.getpid()}
     with engine.begin() as connection:
         return int(connection.exec_driver_sql(statement, values).scalar_one())
 
@@ -78,7 +79,7 @@ def enqueue(engine: Engine, kind: Kind) -> int:
 def claim(engine: Engine, kind: Kind, worker_id: int, batch: int, lease_seconds: float) -> list[Claim]:
     """Take up to `batch` waiting rows for `lease_seconds`."""
     token = uuid.uuid4()
-    values = {"kind": kind.value, "batch": batch, "token": token, "worker_id": worker_id}
+    values = {"kind": kind.value, "batch": batch, "token": token, "worker_id": worker_id, "host": HOST}
     with engine.begin() as connection:
         rows = run(connection, "claim", {**values, "lease_seconds": lease_seconds}).all()
     claims = [Claim(row.id, kind, row.subject_id, row.target_id, row.attempts, token) for row in rows]
@@ -110,11 +111,29 @@ def finish_held(session: Session, claims: Sequence[Claim]) -> None:
     run(session.connection(), "finish_held", {"ids": [claim.id for claim in claims]})
 
 
-def fail(session: Session, claim: Claim, error_class: str, error: str, retry_after: float | None) -> None:
-    """Give a row back for `retry_after` seconds, or bury it (None). Raises LeaseLost."""
-    values = {"id": claim.id, "token": claim.token, "error_class": error_class, "error": error[:2000]}
-    if run(session.connection(), "fail", {**values, "retry_after": retry_after}).rowcount != 1:
+def fail(
+    session: Session, claim: Claim, error_class: str, error: str, retry_after: float | None, elsewhere: bool = False
+) -> None:
+    """Give a row back for `retry_after` seconds, or bury it (None); `elsewhere`: other hosts first. LeaseLost."""
+    told = {"error_class": error_class, "error": error[:2000], "failed_on": HOST if elsewhere else None}
+    _settle(session, claim, "fail", {**told, "retry_after": retry_after})
+
+
+def go_on(session: Session, claim: Claim, error_class: str, error: str) -> None:
+    """Give back a row of which an interrupted attempt has done a part: no attempt is lost. Raises LeaseLost."""
+    _settle(session, claim, "go_on", {"error_class": error_class, "error": error[:2000]})
+
+
+def _settle(session: Session, claim: Claim, statement: str, told: Mapping[str, object]) -> None:
+    values = {"id": claim.id, "token": claim.token, **told}
+    if run(session.connection(), statement, values).rowcount != 1:
         raise LeaseLost(f"{claim.kind} {claim.subject_id}: the lease had run out; the failure is dropped")
+
+
+def alive(engine: Engine, worker_id: int) -> None:
+    """Tell that an idle worker is there."""
+    with engine.begin() as connection:
+        run(connection, "alive", {"worker_id": worker_id})
 
 
 def give_back(engine: Engine, token: uuid.UUID) -> int:

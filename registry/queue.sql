@@ -41,10 +41,15 @@ SET state = 'waiting', token = NULL, lease_until = NULL, worker_id = NULL, attem
     error_class = NULL, error = NULL;
 
 -- name: claim
--- A row whose worker was lost is taken alone: what kills workers must not bury the rows beside it.
+-- A row whose worker was lost is taken alone: what kills workers must not bury the rows beside it. One that failed for
+-- something that its host lacked is left to other hosts, while there are any.
 WITH found AS (
     SELECT id, priority, error_class IS NOT DISTINCT FROM 'node_lost' AS suspect FROM work
     WHERE kind = %(kind)s AND state = 'waiting' AND run_after <= now()
+      AND (failed_on IS DISTINCT FROM %(host)s OR NOT EXISTS (
+        SELECT FROM worker
+        WHERE host <> %(host)s AND stopped_at IS NULL AND beat_at > now() - interval '5 minutes'
+          AND %(kind)s = ANY(kinds)))
     ORDER BY priority, id
     LIMIT %(batch)s
     FOR UPDATE SKIP LOCKED
@@ -80,20 +85,33 @@ WHERE token = %(token)s AND state = 'running';
 
 -- name: fail
 UPDATE work SET state = CASE WHEN %(retry_after)s::float8 IS NULL THEN 'dead' ELSE 'waiting' END,
-       token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s,
+       token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s, failed_on = %(failed_on)s,
        run_after = now() + make_interval(secs => coalesce(%(retry_after)s::float8, 0))
 WHERE id = %(id)s AND token = %(token)s AND state = 'running';
 
+-- name: go_on
+-- An attempt that was interrupted has come some way: the row waits for the next one, and has lost no attempt.
+UPDATE work SET state = 'waiting', token = NULL, lease_until = NULL, worker_id = NULL, attempts = attempts - 1,
+       error_class = %(error_class)s, error = %(error)s, run_after = now()
+WHERE id = %(id)s AND token = %(token)s AND state = 'running';
+
+-- name: alive
+UPDATE worker SET beat_at = now() WHERE id = %(worker_id)s;
+
 -- name: rescue
+-- While the server was away nobody could beat: leases that ended meanwhile have a minute to be taken up again.
 UPDATE work SET state = CASE WHEN attempts >= %(max_attempts)s THEN 'dead' ELSE 'waiting' END,
        token = NULL, lease_until = NULL, error_class = 'node_lost',
        error = 'the worker stopped beating before it finished'
 WHERE id IN (
-    SELECT id FROM work WHERE state = 'running' AND lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED
+    SELECT id FROM work
+    WHERE state = 'running' AND lease_until < now()
+      AND (lease_until > pg_postmaster_start_time() OR now() > pg_postmaster_start_time() + interval '1 minute')
+    LIMIT 1000 FOR UPDATE SKIP LOCKED
 );
 
 -- name: retry
-UPDATE work SET state = 'waiting', attempts = 0, run_after = now()
+UPDATE work SET state = 'waiting', attempts = 0, run_after = now(), failed_on = NULL
 WHERE state = 'dead' AND (%(kind)s::text IS NULL OR kind = %(kind)s);
 
 -- name: forget_level

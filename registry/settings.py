@@ -45,17 +45,24 @@ class Settings(BaseSettings):
     scratch: Path | None = Field(
         default=None, description="folder for the folders of calculations; the system's when empty"
     )
+    memory: float | None = Field(
+        default=None, ge=0.5, description="GiB that one calculation may have; whatever there is when empty"
+    )
+    vasp: str = Field(default="vasp_std", description="words of VASP's command, after those of mpi")
+    potcars: Path | None = Field(
+        default=None, description="folder of VASP's potentials in pymatgen's layout; PMG_VASP_PSP_DIR when empty"
+    )
 
     query_seconds: float = Field(
         default=60.0, gt=0, le=86_400, description="patience with one statement of `lode query` and `lode hull`"
     )
 
-    @field_validator("home", "pg_bin", "old_pg_bin", "scratch")
+    @field_validator("home", "pg_bin", "old_pg_bin", "scratch", "potcars")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None
 
-    @field_validator("mpi")
+    @field_validator("mpi", "vasp")
     @classmethod
     def _words(cls, text: str) -> str:
         shlex.split(text)  # ValueError for quotes that nobody closes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+import errno
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from registry import bulk, queue
 from registry.crystal import Crystal, Floats
-from registry.errors import LabelFailure, LeaseLost, MissingExtra
+from registry.errors import Drained, LabelFailure, LeaseLost, MissingExtra
 from registry.hull.level_rows import stored_level
 from registry.hull.levels import Level
 from registry.hull.mp2020 import Correction
@@ -24,12 +25,15 @@ from registry.models import Calculation, Duplicate, Frame, Structure
 from registry.queue import Claim
 from registry.states import CalculationState, ErrorClass, Kind, Origin, Task
 from registry.terms import OWN
+from workers.attempts import RESUMED, Earlier, earlier, relaxation_after
 from workers.engines.base import Engine as LabelEngine
 from workers.engines.base import Frame as RelaxationFrame
-from workers.engines.base import Label, Relaxation, engine_of
+from workers.engines.base import Label, Relaxation, Trajectory, engine_of, relaxation_of
 from workers.loop import Done, Failed, Outcome
+from workers.retries import next_changes
 
-NODE = socket.gethostname()
+LONG = 600.0
+"""Seconds after which an interrupted attempt that has come nowhere counts: it would come nowhere again."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,11 @@ class Job:
     relaxed: DuplicateIndex[int]  # what crystals of this composition have relaxed to so far
     composition_id: int
     source_id: int  # what is made of a crystal goes on that crystal's terms
+    last: Earlier | None = None
 
 
 class LabelDaemon:
-    """Relaxes crystals with the engine of their level. Engines are loaded once; `engines` brings others in."""
+    """Computes labels with the engine of their level. Engines are loaded once; `engines` brings others in."""
 
     kind = Kind.LABEL
     batch = 1
@@ -59,37 +64,19 @@ class LabelDaemon:
         for claim in claims:
             with Session(engine) as session:
                 job = _read(session, claim)
-            yield self._attempt(job, beat)
+            yield self._outcome(Attempt(job, Trajectory(beat)))
 
-    def _attempt(self, job: Job, beat: Callable[[], None]) -> Outcome:
-        """One attempt; whatever goes wrong is a failure with a class, and one row of history."""
+    def _outcome(self, attempt: Attempt) -> Outcome:
+        """Whatever goes wrong is a failure with a class, and one row of history."""
         try:
-            return self._done(job, beat)
+            attempt.engine = self._engine(attempt.job.level)
+            return attempt.done()
         except LeaseLost:
             raise
-        except LabelFailure as failure:
-            return self._failed(job, failure)
-        except MissingExtra as error:  # another node may have it
-            return self._failed(job, LabelFailure(ErrorClass.MISSING_ENGINE, str(error)))
-        except MemoryError as error:
-            return self._failed(job, LabelFailure(ErrorClass.OUT_OF_MEMORY, str(error) or "out of memory"))
-        except Exception:  # noqa: BLE001  (an engine may raise anything; the row must not be lost with the daemon)
-            return self._failed(job, LabelFailure(ErrorClass.BUG, traceback.format_exc(limit=-3)))
-
-    def _done(self, job: Job, beat: Callable[[], None]) -> Done:
-        label_engine = self._engine(job.level)
-        label = label_engine.relax(job.crystal, relaxation_of(job.level), beat)
-        identity = Identity(label.crystal)
-        twin = job.relaxed.find_identity(identity)
-        correction = job.level.correct(label.crystal, label.energy)
-        write = partial(write_label, job, label, identity, twin, correction, label_engine.version)
-        return Done(job.claim, write)
-
-    def _failed(self, job: Job, failure: LabelFailure) -> Failed:
-        loaded = self._engines.get(job.level.name)
-        return Failed(
-            job.claim, failure, partial(write_failure, job, failure, loaded.version if loaded else "not loaded")
-        )
+        except Drained:
+            return attempt.interrupted()
+        except Exception as error:  # noqa: BLE001  (an engine may raise anything; the row must not be lost with the daemon)
+            return attempt.failed(failure_of(error))
 
     def _engine(self, level: Level) -> LabelEngine:
         if level.name not in self._engines:
@@ -97,10 +84,93 @@ class LabelDaemon:
         return self._engines[level.name]
 
 
-def relaxation_of(level: Level) -> Relaxation:
-    """The relaxation settings that the level states."""
-    settings = level.settings
-    return Relaxation(float(str(settings["force_tolerance"])), int(str(settings["max_steps"])))
+@dataclass
+class Attempt:
+    """One try at a label, with what is kept of it however it ends."""
+
+    job: Job
+    trajectory: Trajectory
+    engine: LabelEngine | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def relaxation(self) -> Relaxation:
+        remedies = self.engine.remedies if self.engine else {}
+        return relaxation_after(relaxation_of(self.job.level), self.job.last, remedies)
+
+    def done(self) -> Done:
+        """Raises LabelFailure, Interrupted, and whatever an engine raises."""
+        assert self.engine is not None
+        job = self.job
+        if task_of(job.level) is Task.STATIC:
+            label = self.engine.static(job.crystal, self.trajectory)
+        else:
+            label = self.engine.relax(job.crystal, self.relaxation, self.trajectory)
+        identity = Identity(label.crystal)
+        twin = job.relaxed.find_identity(identity)
+        correction = job.level.correct(label.crystal, label.energy)
+        return Done(job.claim, partial(write_label, self, label, identity, twin, correction))
+
+    def failed(self, failure: LabelFailure, unspent: bool = False) -> Failed:
+        changed = self.engine is not None and (
+            next_changes(self.engine.remedies, failure.error_class, self.relaxation.changes) is not None
+        )
+        return Failed(self.job.claim, failure, partial(write_failure, self, failure), changed, unspent)
+
+    def interrupted(self) -> Failed:
+        """What there is is kept, for the next attempt to go on from. Raises Drained where nothing is lost without."""
+        seconds = time.monotonic() - self.began
+        further = len(self.trajectory.frames) > (self.relaxation.start is not None)
+        if not further and seconds < LONG:
+            raise Drained(f"label {self.job.claim.subject_id}: given back before its first step")
+        steps = len(self.trajectory.frames)
+        told = f"ended after {steps} steps and {seconds:.0f} s: the daemon had to end"
+        return self.failed(LabelFailure(ErrorClass.WALLTIME, told), unspent=further)
+
+    def common(self, source: int, changes: Mapping[str, object] | None = None) -> dict[str, object]:
+        """The columns of its row of `calculation` that are known however it ended. changes: what the engine adds."""
+        claim = self.job.claim
+        return {
+            "level_id": claim.target_id,
+            "source_id": source,
+            "initial_structure_id": claim.subject_id,
+            "task": task_of(self.job.level),
+            "settings": settings_of(self.job.level),
+            "changes": {**self._changes(), **(changes or {})},
+            "engine_version": self.engine.version if self.engine else "not loaded",
+            "attempt": claim.attempts,
+            "node": queue.HOST,
+        }
+
+    def _changes(self) -> dict[str, object]:
+        relaxation, last = self.relaxation, self.job.last
+        began = {RESUMED: f"step {last.step}"} if last and relaxation.start is not None else {}
+        return {**relaxation.changes, **began}
+
+
+def failure_of(error: Exception) -> LabelFailure:
+    """The class of what an engine raised."""
+    if isinstance(error, LabelFailure):
+        return error
+    if isinstance(error, MissingExtra):  # another node may have it
+        return LabelFailure(ErrorClass.MISSING_ENGINE, str(error))
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
+        return LabelFailure(ErrorClass.OUT_OF_MEMORY, str(error) or "out of memory")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LabelFailure(ErrorClass.DISK_FULL, str(error))
+    return LabelFailure(ErrorClass.BUG, "".join(traceback.format_exception(error, limit=-3)))
+
+
+def task_of(level: Level) -> Task:
+    """What the level's labels are: relaxations, unless it says otherwise."""
+    return Task(str(level.settings.get("task", Task.RELAX)))
+
+
+def settings_of(level: Level) -> dict[str, object]:
+    """What a calculation's row says of how it was asked for; the level says the rest."""
+    relaxation = relaxation_of(level)
+    asked: dict[str, object] = {"force_tolerance": relaxation.force_tolerance, "max_steps": relaxation.max_steps}
+    return asked if task_of(level) is Task.RELAX else {}
 
 
 def off_hull_reason(level: Level, crystal: Crystal, correction: Correction) -> str | None:
@@ -109,25 +179,24 @@ def off_hull_reason(level: Level, crystal: Crystal, correction: Correction) -> s
 
 
 def write_label(
-    job: Job,
+    attempt: Attempt,
     label: Label,
     identity: Identity,
     twin: tuple[int, str] | None,
     correction: Correction,
-    version: str,
     session: Session,
 ) -> None:
     """Store the final structure, the calculation, and the link to what it turned out to be."""
-    new = NewStructure(identity, Origin.RELAXED, job.source_id)
-    final = store(session, [new])[0]
+    job = attempt.job
+    final = store(session, [NewStructure(identity, Origin.RELAXED, job.source_id)])[0]
     calculation = Calculation(
-        **_common(job, version, source_id(session, OWN)),
+        **attempt.common(source_id(session, OWN), label.changes),
         final_structure_id=final.id,
         state=CalculationState.CONVERGED,
         energy=label.energy,
         correction=correction.energy,
         correction_parts=dict(correction.parts),
-        off_hull=off_hull_reason(job.level, label.crystal, correction),
+        off_hull=label.incompatible or off_hull_reason(job.level, label.crystal, correction),
         forces=_bytes(label.forces),
         stress=label.stress.tolist(),
         steps=label.steps,
@@ -137,12 +206,31 @@ def write_label(
         convergence=dict(label.convergence),
         datasets=dict(label.datasets),
     )
-    session.add(calculation)
-    session.flush()
-    bulk.copy(session, Frame, [_frame(job, calculation.id, *one) for one in enumerate(label.frames)])
+    _keep(session, attempt, calculation)
     if twin is not None and final.new and twin[0] != final.id:
         session.add(Duplicate(structure_id=final.id, same_as_id=twin[0], rule=twin[1]))
     queue.ring(session)
+
+
+def write_failure(attempt: Attempt, failure: LabelFailure, session: Session) -> None:
+    """Keep the attempt with the class of its error and the steps that it came through."""
+    calculation = Calculation(
+        **attempt.common(source_id(session, OWN)),
+        state=CalculationState.FAILED,
+        error_class=failure.error_class,
+        error=str(failure)[-2000:],
+        signal=failure.signal,
+        log_tail=failure.log_tail,
+        wall_seconds=time.monotonic() - attempt.began,
+    )
+    _keep(session, attempt, calculation)
+
+
+def _keep(session: Session, attempt: Attempt, calculation: Calculation) -> None:
+    session.add(calculation)
+    session.flush()
+    frames = enumerate(attempt.trajectory.frames)
+    bulk.copy(session, Frame, [_frame(attempt.job, calculation.id, *one) for one in frames])
 
 
 def _frame(job: Job, calculation_id: int, step: int, frame: RelaxationFrame) -> dict[str, object]:
@@ -162,31 +250,12 @@ def _bytes(array: Floats) -> bytes:
     return np.ascontiguousarray(array, dtype="<f8").tobytes()
 
 
-def write_failure(job: Job, failure: LabelFailure, version: str, session: Session) -> None:
-    """Keep the attempt with the class of its error."""
-    common = _common(job, version, source_id(session, OWN))
-    told = {"error": str(failure)[-2000:], "signal": failure.signal, "log_tail": failure.log_tail}
-    session.add(Calculation(**common, state=CalculationState.FAILED, error_class=failure.error_class, **told))
-
-
-def _common(job: Job, version: str, source: int) -> dict[str, object]:
-    return {
-        "level_id": job.claim.target_id,
-        "source_id": source,
-        "initial_structure_id": job.claim.subject_id,
-        "task": Task.RELAX,
-        "settings": asdict(relaxation_of(job.level)),
-        "engine_version": version,
-        "attempt": job.claim.attempts,
-        "node": NODE,
-    }
-
-
 def _read(session: Session, claim: Claim) -> Job:
     structure = session.get_one(Structure, claim.subject_id)
-    level = stored_level(session, claim.target_id)
+    level, crystal = stored_level(session, claim.target_id), crystal_of(structure)
     relaxed = _relaxed(session, structure.composition_id, claim.target_id)
-    return Job(claim, crystal_of(structure), level, relaxed, structure.composition_id, structure.source_id)
+    last = earlier(session, claim, crystal, structure.composition_id)
+    return Job(claim, crystal, level, relaxed, structure.composition_id, structure.source_id, last)
 
 
 def _relaxed(session: Session, composition_id: int, level_id: int) -> DuplicateIndex[int]:

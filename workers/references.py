@@ -13,7 +13,7 @@ from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import Level
 from registry.identity.composition import SYMBOLS
-from workers.engines.base import Engine, Relaxation
+from workers.engines.base import Engine, Relaxation, Trajectory
 
 
 def with_references(level: Level, engine: Engine, crystals: Iterable[Crystal], table: Mapping[str, float]) -> Level:
@@ -32,7 +32,7 @@ def with_references(level: Level, engine: Engine, crystals: Iterable[Crystal], t
 
 def _relaxed_energy_per_atom(engine: Engine, crystal: Crystal) -> float:
     try:
-        label = engine.relax(crystal, Relaxation(force_tolerance=0.02, max_steps=300), lambda: None)
+        label = engine.relax(crystal, Relaxation(force_tolerance=0.02, max_steps=300), Trajectory())
     except LabelFailure:
         label = engine.static(crystal)
     return round(label.energy / label.crystal.nsites, 6)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.errors import LabelFailure, LeaseLost, LodeError
+from registry.errors import Interrupted, LabelFailure, LodeError
 from registry.identity.composition import ATOMIC_NUMBERS
 from registry.identity.duplicates import Identity
 from registry.ingest import NewStructure, source_id, store
@@ -51,7 +51,7 @@ class SearchDaemon:
                 job = _read(session, claim)
             try:
                 yield _made(job, beat)
-            except LeaseLost:
+            except Interrupted:
                 raise
             except LodeError as error:
                 yield Failed(claim, LabelFailure(ErrorClass.NO_STRUCTURE, str(error)), _nothing)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.numbers import FiniteRange
+from api.cli.database import DEFAULT_LEVEL
+from api.cli.given import refuse_given
+from api.cli.numbers import Duration, FiniteRange
 from api.cli.output import Advance, as_json, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -36,9 +38,33 @@ def score() -> None:
 
 
 @click.command()
-def label() -> None:
+@click.option("--filter", "filter_", help="First ask for labels of the crystals that pass, duplicates left out.")
+@click.option("--level", default=DEFAULT_LEVEL, show_default=True, help="With --filter: at this level.")
+@click.option("--of", metavar="LEVEL", help="With --filter: the level that its energies are of.  [default: --level]")
+@click.option("--limit", type=click.IntRange(1), help="With --filter: ask for at most so many that are new.")
+@click.option("--ask-only", is_flag=True, help="With --filter: leave the work to daemons.")
+def label(filter_: str | None, level: str, of: str | None, limit: int | None, ask_only: bool) -> None:
     """Label everything that was selected; ends when nothing waits. Run it in several terminals to share the work."""
-    _drain(("label", "place"))
+    if filter_ is None:
+        refuse_given(("level", "of", "limit", "ask_only"), "without --filter nothing is asked for")
+    else:
+        _ask(filter_, level, of or level, limit)
+    if not ask_only:
+        _drain(("label", "place"))
+
+
+def _ask(filter_: str, level: str, of: str, limit: int | None) -> None:
+    from sqlalchemy.orm import Session
+
+    from api.cli.database import open_registry
+    from workers.ask_labels import ask_matching, ship
+
+    with Session(open_registry()) as session, session.begin():
+        ship(session, level)
+        wanted = ask_matching(session, level, filter_, of, limit)
+    click.echo(
+        f"{wanted.asked} asked for at {level}, {wanted.waiting} asked for before, {wanted.labelled} labelled", err=True
+    )
 
 
 @click.command()
@@ -62,13 +88,29 @@ def worker() -> None:
     type=FiniteRange(0, 3600, min_open=True),
     help="Seconds between looks when there is nothing to do.",
 )
+@click.option(
+    "--walltime",
+    type=Duration(),
+    help="Have ended by then, counted from now: 23:50:00, or seconds. As a scheduler's limit says.",
+)
+@click.option(
+    "--patience",
+    default=10.0,
+    show_default=True,
+    type=FiniteRange(0, 86_400),
+    help="Seconds that what is in hand has to be finished in after a stop.",
+)
 @click.option("--verbose", is_flag=True, help="Log every row.")
-def run(kinds: Sequence[str], drain: bool, poll: float, verbose: bool) -> None:
-    """Serve these KINDS of work until stopped (SIGTERM or Ctrl-C: what is in hand is finished, the rest given back)."""
+def run(kinds: Sequence[str], drain: bool, poll: float, walltime: float | None, patience: float, verbose: bool) -> None:
+    """Serve these KINDS of work until stopped.
+
+    SIGTERM, SIGUSR1, Ctrl-C and the walltime stop it: what is in hand is finished where that takes no longer than the
+    patience; else it goes back with the steps that it has done, and the next attempt goes on from there.
+    """
     import logging
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    _loop(kinds, drain=drain, poll=poll, verbose=verbose)
+    _loop(kinds, drain=drain, poll=poll, verbose=verbose, walltime=walltime, patience=patience)
 
 
 @click.group()
@@ -109,7 +151,7 @@ def retry(kind: str | None) -> None:
 EXTRAS = {
     "score": (("torch",), "predictors"),
     "refine": (("torch",), "predictors"),
-    "label": (("sevenn", "chgnet", "gpaw"), "potentials"),
+    "label": (("sevenn", "chgnet", "gpaw", "custodian"), "potentials"),
 }
 """Kind -> modules, of which one has to be here, and the extra that brings them."""
 
@@ -128,7 +170,7 @@ def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
         Kind.SEARCH: SearchDaemon,
         Kind.SCORE: lambda: ScoreDaemon(Stage.SINGLE),
         Kind.REFINE: lambda: ScoreDaemon(Stage.ENSEMBLE),
-        Kind.LABEL: lambda: LabelDaemon(partial(engine_of, machine=_machine())),
+        Kind.LABEL: lambda: LabelDaemon(partial(engine_of, machine=machine_of())),
         Kind.PLACE: PlaceDaemon,
     }
     for modules, extra in (EXTRAS[kind] for kind in kinds if kind in EXTRAS):
@@ -137,7 +179,7 @@ def daemons_of(kinds: Sequence[str]) -> list[Daemon]:
     return [makers[Kind(kind)]() for kind in dict.fromkeys(kinds)]
 
 
-def _machine() -> Machine:
+def machine_of() -> Machine:
     """As the settings have it."""
     import shlex
 
@@ -145,7 +187,13 @@ def _machine() -> Machine:
     from workers.engines.base import Machine
 
     settings = load_settings()
-    return Machine(tuple(shlex.split(settings.mpi)), settings.scratch)
+    return Machine(
+        mpi=tuple(shlex.split(settings.mpi)),
+        scratch=settings.scratch,
+        memory=None if settings.memory is None else int(settings.memory * 2**30),
+        vasp=tuple(shlex.split(settings.vasp)),
+        potcars=settings.potcars,
+    )
 
 
 def _drain(kinds: Sequence[str]) -> None:
@@ -154,7 +202,14 @@ def _drain(kinds: Sequence[str]) -> None:
 
 
 def _loop(
-    kinds: Sequence[str], *, drain: bool, poll: float, verbose: bool = False, advance: Advance | None = None
+    kinds: Sequence[str],
+    *,
+    drain: bool,
+    poll: float,
+    verbose: bool = False,
+    advance: Advance | None = None,
+    walltime: float | None = None,
+    patience: float = 10.0,
 ) -> None:
     from api.cli.database import open_registry
     from registry import queue
@@ -174,7 +229,7 @@ def _loop(
         if verbose:
             click.echo(f"{outcome.claim.kind} {outcome.claim.subject_id}: {_result(outcome)}", err=True)
 
-    loop = Loop(engine, daemons_of(kinds), poll_seconds=poll, drain=drain, on_outcome=told)
+    loop = Loop(engine, daemons_of(kinds), poll, drain, patience, walltime, told)
     loop.stop_on_signals()
     loop.run()
     if drain:

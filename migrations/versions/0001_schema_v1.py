@@ -377,6 +377,9 @@ def upgrade() -> None:
         sa.Column("run_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("error_class", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column(
+            "failed_on", sa.Text(), nullable=True, comment="a host that lacks what it takes: others go first"
+        ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "(state = 'running') = (token IS NOT NULL AND lease_until IS NOT NULL)",
@@ -428,6 +431,13 @@ def upgrade() -> None:
         sa.Column("steps", sa.Integer(), nullable=True),
         sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("settings_hash", sa.Text(), sa.Computed("md5(settings::text)", persisted=True), nullable=False),
+        sa.Column(
+            "changes",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="what this attempt did otherwise than the settings say",
+        ),
         sa.Column("engine_version", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("error_class", sa.Text(), nullable=True),
@@ -461,7 +471,7 @@ def upgrade() -> None:
             "(state = 'failed') = (error_class IS NOT NULL)", name=op.f("ck_calculation_failed_has_class")
         ),
         sa.CheckConstraint(
-            "error_class IN ('not_converged_electronic', 'not_converged_ionic', 'geometry_exploded', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_dataset', 'missing_reference', 'unsupported_element', 'out_of_memory', 'disk_full', 'killed', 'no_structure', 'node_lost', 'bug')",
+            "error_class IN ('not_converged_electronic', 'not_converged_ionic', 'geometry_exploded', 'overlapping_atoms', 'unphysical_energy', 'unphysical_volume', 'missing_engine', 'missing_dataset', 'missing_reference', 'unsupported_element', 'out_of_memory', 'disk_full', 'walltime', 'killed', 'no_structure', 'node_lost', 'bug')",
             name=op.f("ck_calculation_error_class_known"),
         ),
         sa.CheckConstraint("state IN ('converged', 'failed')", name=op.f("ck_calculation_state_known")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -28,6 +29,9 @@ AS_IMPORTED = "as imported"
 NO_SCHEME = "none"
 FORMATION = "formation"
 """What the setting `energies` says where they are formation energies: elements at 0, total energies unknown."""
+
+CORRECTED = {"PBE", "GGA", "U"}
+"""The words for the functionals that MP2020's corrections were fitted to."""
 
 DFT_ENGINES = frozenset({"vasp", "gpaw", "quantum-espresso", "abinit", "cp2k", "castep", "fhi-aims", "siesta"})
 DIATOMIC, NOBLE = ("H", "N", "O", "F", "Cl"), ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
@@ -140,8 +144,11 @@ def level_of(table: Any) -> Level:
 def _check_parts(table: Mapping[str, Any]) -> None:
     if table["correction_scheme"] not in (SCHEME, NO_SCHEME, AS_IMPORTED):
         raise SettingsError(f"correction_scheme is {SCHEME}, {NO_SCHEME} or {AS_IMPORTED!r}")
+    if table["correction_scheme"] == SCHEME and not set(re.findall(r"\w+", table["functional"])) <= CORRECTED:
+        raise SettingsError(f"{SCHEME} corrects PBE and PBE+U alone, and the functional is {table['functional']}")
     if not isinstance(table["settings"], dict) or not isinstance(table["references"], dict):
         raise SettingsError("settings and references are JSON objects")
+    _check_task(table["settings"])
     for element, energy in table["references"].items():
         number = isinstance(energy, int | float) and not isinstance(energy, bool) and math.isfinite(energy)
         if element not in ATOMIC_NUMBERS or not number:
@@ -151,6 +158,18 @@ def _check_parts(table: Mapping[str, Any]) -> None:
     tabulated = table["tabulated"]
     if not isinstance(tabulated, list) or any(str(one) not in table["references"] for one in tabulated):
         raise SettingsError("tabulated lists elements that stand in references")
+
+
+def _check_task(settings: Mapping[str, Any]) -> None:
+    """What every label engine reads of a level's settings."""
+    if settings.get("task", "relax") not in ("relax", "static"):
+        raise SettingsError("the setting task is relax or static")
+    if (first := settings.get("prerelax")) is not None and first not in shipped_levels():
+        raise SettingsError(f"the setting prerelax names one of {', '.join(shipped_levels())}, not {first!r:.40}")
+    for name, least in (("force_tolerance", 1e-6), ("max_steps", 1)):
+        value = settings.get(name, least)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value < math.inf:
+            raise SettingsError(f"the setting {name} is a number from {least:g}, not {value!r:.40}")
 
 
 def _check_words(table: Mapping[str, Any]) -> None:

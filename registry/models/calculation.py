@@ -112,6 +112,9 @@ class Calculation(Base):
     steps: Mapped[int | None] = mapped_column(Integer)
     settings: Mapped[Json]
     settings_hash: Mapped[str] = mapped_column(Computed("md5(settings::text)", persisted=True))
+    changes: Mapped[Json] = mapped_column(
+        server_default=text("'{}'"), comment="what this attempt did otherwise than the settings say"
+    )
     engine_version: Mapped[str]
     attempt: Mapped[int] = mapped_column(Integer)
     error_class: Mapped[str | None]

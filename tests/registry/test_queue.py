@@ -71,6 +71,51 @@ def test_a_beat_prolongs_what_is_held(engine: Engine):
     assert queue.beat(engine, uuid.uuid4(), worker, 600) == 0
 
 
+def fail(engine: Engine, claim: queue.Claim, elsewhere: bool) -> None:
+    with Session(engine) as session, session.begin():
+        queue.fail(session, claim, "out_of_memory", "too large", 0.0, elsewhere)
+
+
+def other_host(engine: Engine, kinds: list[str], beat: str = "now()") -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO worker (kinds, host, pid, beat_at) VALUES (%(kinds)s, 'large-node', 1, {beat})",
+            {"kinds": kinds},
+        )
+
+
+def test_what_failed_for_its_host_is_left_to_others_while_there_are_any(engine: Engine):
+    add_rows(engine, 1)
+    fail(engine, claim(engine)[0], elsewhere=True)
+    other_host(engine, ["label"])
+    assert claim(engine) == []
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE worker SET stopped_at = now() WHERE host = 'large-node'"))
+    assert len(claim(engine)) == 1
+
+
+def test_others_that_are_gone_or_do_other_work_are_not_waited_for(engine: Engine):
+    other_host(engine, ["score", "place"])
+    other_host(engine, ["label"], beat="now() - interval '1 hour'")
+    add_rows(engine, 1)
+    fail(engine, claim(engine)[0], elsewhere=True)
+    again = claim(engine)
+    assert [one.attempts for one in again] == [2]
+    other_host(engine, ["label"])
+    fail(engine, again[0], elsewhere=False)
+    assert [one.attempts for one in claim(engine)] == [3]
+
+
+def test_a_lease_that_ended_while_the_server_was_away_has_a_minute(engine: Engine):
+    add_rows(engine, 1)
+    claim(engine)
+    with engine.begin() as connection:
+        begun = "(SELECT pg_postmaster_start_time())"
+        connection.execute(text(f"UPDATE work SET lease_until = {begun} - interval '1 s'"))
+        young = connection.execute(text(f"SELECT now() < {begun} + interval '55 s'")).scalar_one()
+    assert queue.rescue(engine, ATTEMPTS) == (0 if young else 1)
+
+
 def test_finishing_removes_the_row(engine: Engine):
     add_rows(engine, 1)
     taken = claim(engine)[0]
@@ -198,13 +243,20 @@ def test_the_plan_of_a_claim_reads_the_waiting_index(engine: Engine):
         " SELECT 'label', n, 1, 0, CASE WHEN mod(n, 50) = 0 THEN 'waiting' ELSE 'dead' END, 'bug'"
         " FROM generate_series(1, 20000) AS n"
     )
-    values = {"kind": "label", "batch": 10, "token": uuid.uuid4(), "worker_id": None, "lease_seconds": 60}
+    values = {
+        "kind": "label",
+        "batch": 10,
+        "token": uuid.uuid4(),
+        "worker_id": None,
+        "lease_seconds": 60,
+        "host": "here",
+    }
     with engine.begin() as connection:
         connection.exec_driver_sql(fill)
         connection.exec_driver_sql("ANALYZE work")
         plan = connection.exec_driver_sql("EXPLAIN " + queue.statements()["claim"], values).scalars().all()
     assert "ix_work_waiting" in "\n".join(plan)
-    assert "Seq Scan" not in "\n".join(plan)
+    assert "Seq Scan on work " not in "\n".join(plan)
 
 
 def test_the_summary_names_every_kind_and_state(engine: Engine):

@@ -19,8 +19,8 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.levels import Level
-from workers.engines.base import Beat, Label, Relaxation
-from workers.engines.relaxation import relax_with, static_with
+from workers.engines.base import Frame, Label, Relaxation, Trajectory
+from workers.engines.relaxation import REMEDIES, relax_with, static_with
 
 CUTOFF = 5.0
 LIKE, UNLIKE = 0.15, 0.45  # eV
@@ -72,24 +72,33 @@ def pair_energies(
     return energy * cut, derivative * cut + energy * slope
 
 
+class Slow(Trajectory):
+    """Takes its time for every step."""
+
+    def __init__(self, trajectory: Trajectory, seconds: float) -> None:
+        super().__init__(trajectory.check, trajectory.frames)
+        self._trajectory, self._seconds = trajectory, seconds
+
+    def add(self, frame: Frame) -> None:
+        time.sleep(self._seconds)
+        self._trajectory.add(frame)
+
+
 class StandIn:
     """An engine for the loop of tests. `seconds`: how long each step takes besides."""
 
     name = "stand-in"
     version = "stand-in 1"
+    remedies = REMEDIES
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._calculator = PairPotential()
         self._seconds = seconds
 
-    def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
-        def slow_beat() -> None:
-            time.sleep(self._seconds)
-            beat()
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
+        return relax_with(self._calculator, crystal, relaxation, Slow(trajectory, self._seconds))
 
-        return relax_with(self._calculator, crystal, settings, slow_beat)
-
-    def static(self, crystal: Crystal) -> Label:
+    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
         return static_with(self._calculator, crystal)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
@@ -103,7 +112,7 @@ class Failing(StandIn):
         super().__init__()
         self._error = error
 
-    def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
         raise self._error
 
 

@@ -14,16 +14,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from registry import queue
-from registry.errors import LabelFailure, LeaseLost
+from registry.errors import Drained, LabelFailure, LeaseLost
 from registry.models import Source, Work, Worker
 from registry.queue import Claim
 from registry.states import ErrorClass, Kind, WorkState
 from tests import factories as make
 from workers.loop import Done, Failed, Heart, Loop, Outcome
-from workers.retries import FIRST_DELAY, MAX_ATTEMPTS, retry_delay
+from workers.retries import MAX_ATTEMPTS, retry_delay
 
 
 @dataclass
@@ -151,23 +152,81 @@ def test_a_failure_keeps_its_record_and_waits_by_its_class(engine: Engine, error
     daemon.before = lambda _claim: loop.stop()
     loop.run()
     row = left(engine)[0]
-    first = FIRST_DELAY[error_class]
+    first = retry_delay(error_class, 1)
     assert row.state == (WorkState.DEAD if first is None else WorkState.WAITING)
-    assert (row.error_class, row.error, row.attempts) == (error_class, "no", 1)
+    elsewhere = queue.HOST if error_class == ErrorClass.OUT_OF_MEMORY else None
+    assert (row.error_class, row.error, row.attempts, row.failed_on) == (error_class, "no", 1, elsewhere)
     assert sources(engine) == 1
     if first is not None:
         assert row.run_after > datetime.now(UTC) + timedelta(seconds=first - 10)
 
 
-def test_the_delay_doubles_and_ends(engine: Engine):
-    delays = [retry_delay(ErrorClass.OUT_OF_MEMORY, attempt) for attempt in range(1, MAX_ATTEMPTS + 1)]
-    assert delays == [30.0, 60.0, None]
-    assert retry_delay(ErrorClass.GEOMETRY_EXPLODED, 1) is None
+class Long(Writer):
+    """Works until it is stopped, and tells how long it was let."""
+
+    seconds = 0.0
+
+    def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
+        self.before(claims[0])
+        began = time.monotonic()
+        try:
+            while True:
+                beat()
+                time.sleep(0.02)
+        finally:
+            self.seconds = time.monotonic() - began
+        yield from ()
 
 
-@pytest.mark.parametrize("error_class", list(ErrorClass))
-def test_every_class_has_a_policy(error_class: ErrorClass):
-    retry_delay(error_class, 1)
+def test_a_stop_that_has_lost_its_patience_gives_back_what_is_in_hand(engine: Engine):
+    add_rows(engine, 2)
+    daemon = Long()
+    loop = Loop(engine, [daemon], patience=0.5)
+    daemon.before = lambda _claim: loop.stop()
+    loop.run()
+    assert 0.4 < daemon.seconds < 5
+    assert {(row.state, row.attempts, row.token) for row in left(engine)} == {(WorkState.WAITING, 0, None)}
+
+
+def test_a_loop_has_ended_when_its_walltime_is_over(engine: Engine):
+    add_rows(engine, 1)
+    began = time.monotonic()
+    Loop(engine, [daemon := Long()], patience=0.5, walltime=21.5).run()  # 20 s of it are kept for storing
+    assert time.monotonic() - began < 10
+    assert daemon.seconds > 1
+    assert left(engine)[0].attempts == 0
+
+
+def test_what_came_some_way_before_it_was_interrupted_costs_no_attempt(engine: Engine):
+    add_rows(engine, 1)
+    failure = LabelFailure(ErrorClass.WALLTIME, "ended after 3 steps")
+
+    class Part(Writer):
+        def work(self, engine: Engine, claims: Sequence[Claim], beat: Callable[[], None]) -> Iterator[Outcome]:
+            self.before(claims[0])
+            with pytest.raises(Drained):
+                beat()
+            yield Failed(claims[0], failure, lambda session: None, unspent=True)
+
+    loop = Loop(engine, [daemon := Part()], patience=0.0)
+    daemon.before = lambda _claim: loop.stop()
+    loop.run()
+    row = left(engine)[0]
+    assert (row.state, row.attempts, row.error_class) == (WorkState.WAITING, 0, ErrorClass.WALLTIME)
+    assert row.run_after <= datetime.now(UTC)
+
+
+def test_an_idle_worker_says_that_it_is_there(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.loop.ALIVE_SECONDS", 0.1)
+    loop = Loop(engine, [Writer()], poll_seconds=0.1)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    time.sleep(1.0)
+    loop.stop()
+    thread.join()
+    with Session(engine) as session:
+        worker = session.query(Worker).one()
+        assert worker.beat_at > worker.started_at + timedelta(seconds=0.3)
 
 
 def lose_the_lease(engine: Engine) -> None:
@@ -201,6 +260,29 @@ def test_a_heart_keeps_a_lease_alive(engine: Engine):
         time.sleep(1.5)
         heart.check()
         assert queue.rescue(engine, MAX_ATTEMPTS) == 0
+
+
+def test_silence_is_no_loss(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """A database that is away gives the row to nobody; once it is back the beats go on."""
+    add_rows(engine, 1)
+    worker = queue.register(engine, [Kind.LABEL])
+    claim = queue.claim(engine, Kind.LABEL, worker, 1, 0.6)[0]
+    away = OperationalError("beat", {}, Exception("no server"))
+    with monkeypatch.context() as context, Heart(engine, claim, worker, 0.6) as heart:
+        context.setattr(queue, "beat", raising(away))
+        time.sleep(1.0)
+        heart.check()
+        context.undo()
+        time.sleep(0.5)
+        heart.check()
+        assert queue.rescue(engine, MAX_ATTEMPTS) == 0
+
+
+def raising(error: Exception) -> Callable[..., int]:
+    def call(*_arguments: object) -> int:
+        raise error
+
+    return call
 
 
 def test_a_heart_notices_that_the_row_is_gone(engine: Engine):

@@ -163,7 +163,7 @@ class Unlucky(StandIn):
     def relax(self, *arguments: object) -> object:  # type: ignore[override]
         self._attempts += 1
         if self._attempts % 2:
-            raise LabelFailure(ErrorClass.NOT_CONVERGED_IONIC, "it wandered")
+            raise LabelFailure(ErrorClass.UNPHYSICAL_VOLUME, "it swelled")
         return super().relax(*arguments)  # type: ignore[arg-type]
 
 

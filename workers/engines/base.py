@@ -12,15 +12,23 @@ import numpy as np
 from predictors.potentials.named import POTENTIALS
 from registry.crystal import Crystal, Floats
 from registry.errors import LabelFailure
-from registry.hull.levels import Level
+from registry.hull.levels import Level, load_level
+from registry.states import ErrorClass
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How far to relax. `force_tolerance` in eV/A, on forces and on the strain's generalised force alike."""
+    """How far to relax, and how to go on where an earlier attempt failed.
+
+    force_tolerance: eV/A, on forces and on the strain's generalised force alike
+    start: where an earlier attempt had come to; what depends on the cell (a k-mesh) is of the crystal itself
+    changes: what this attempt does otherwise than the level says, as one of the engine's `remedies`
+    """
 
     force_tolerance: float = 0.03
     max_steps: int = 200
+    start: Crystal | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,10 @@ class Label:
 
     energy: eV per cell, raw (no corrections)
     forces: (n, 3) eV/A of the final frame; stress: (6,) eV/A^3, Voigt order xx yy zz yz xz xy
-    frames: every step of the relaxation, the first and the last included
     convergence: how it is known to be converged: what was left, and what was allowed; plain values
     datasets: element -> SHA-256 of the pseudopotential or dataset; gap: eV, 0 of a metal, None from an engine without
+    changes: what the engine itself did otherwise on the way, as custodian does; incompatible: why, for that or another
+        reason, the energy may not stand beside others of the level
     """
 
     crystal: Crystal
@@ -51,13 +60,36 @@ class Label:
     steps: int
     wall_seconds: float
     cpu_seconds: float
-    frames: tuple[Frame, ...] = ()
     convergence: Mapping[str, object] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
     gap: float | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    incompatible: str | None = None
 
 
-Beat = Callable[[], None]
+def go_on() -> None:
+    """The check of what nobody wants to stop."""
+
+
+@dataclass
+class Trajectory:
+    """The steps of one attempt as they come: what is kept of it, whether it ends well or not.
+
+    check: raises where the attempt shall end (LeaseLost, Drained); engines call it several times a second where they
+        wait for a program, and after every step
+    """
+
+    check: Callable[[], None] = go_on
+    frames: list[Frame] = field(default_factory=list)
+
+    def add(self, frame: Frame) -> None:
+        """Keep a step, the first one included; may raise as `check` does."""
+        self.frames.append(frame)
+        self.check()
+
+
+Remedies = Mapping[str, Sequence[Mapping[str, object]]]
+"""Error class -> what an attempt after such a failure does otherwise: first this, then that. None loosens accuracy."""
 
 
 class Engine(Protocol):
@@ -67,12 +99,14 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def version(self) -> str: ...
+    @property
+    def remedies(self) -> Remedies: ...
 
-    def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
-        """Relax cell and sites; `beat` is called after every ionic step and may raise to stop."""
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
+        """Relax cell and sites."""
         ...
 
-    def static(self, crystal: Crystal) -> Label:
+    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
         """Energy, forces and stress of the crystal as it stands."""
         ...
 
@@ -86,16 +120,52 @@ class Machine:
     """What is special where calculations run.
 
     mpi: the words before a parallel program, as ("mpirun", "-np", "4"); scratch: a folder for those of calculations,
-    the system's where it is None
+    the system's where it is None; memory: bytes that one calculation may have in all, None: whatever there is
+    vasp: the words of VASP's command; potcars: the folder of its potentials, pymatgen's own setting where it is None
     """
 
     mpi: tuple[str, ...] = ()
     scratch: Path | None = None
+    memory: int | None = None
+    vasp: tuple[str, ...] = ("vasp_std",)
+    potcars: Path | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Processes of a parallel program, as far as the words tell."""
+        pairs = zip(self.mpi, self.mpi[1:], strict=False)
+        return next((int(count) for word, count in pairs if word in ("-np", "-n") and count.isdecimal()), 1)
+
+    @property
+    def memory_of_one(self) -> int | None:
+        """Bytes that each of them may have."""
+        return None if self.memory is None else self.memory // max(1, self.ranks)
 
 
 def engine_of(level: Level, machine: Machine | None = None) -> Engine:
-    """The engine that a level names, with the level's settings. Raise MissingExtra where it isn't installed,
-    LabelFailure for one that isn't known."""
+    """The engine that a level names, with the level's settings, and what relaxes before it where the level says so.
+
+    Raise MissingExtra where it isn't installed, LabelFailure for one that isn't known.
+    """
+    first = level.settings.get("prerelax")
+    if first is None:
+        return _engine_of(level, machine)
+    from workers.engines.prerelaxed import Prerelaxed
+
+    before = load_level(str(first))
+    return Prerelaxed(_engine_of(level, machine), _engine_of(before, machine), relaxation_of(before))
+
+
+def relaxation_of(level: Level) -> Relaxation:
+    """How far the level's labels are relaxed."""
+    defaults, settings = Relaxation(), level.settings
+    return Relaxation(
+        float(str(settings.get("force_tolerance", defaults.force_tolerance))),
+        int(str(settings.get("max_steps", defaults.max_steps))),
+    )
+
+
+def _engine_of(level: Level, machine: Machine | None) -> Engine:
     if level.engine in POTENTIALS:
         from workers.engines.potential import PotentialEngine
 
@@ -104,32 +174,52 @@ def engine_of(level: Level, machine: Machine | None = None) -> Engine:
         from workers.engines.gpaw import Gpaw
 
         return Gpaw(level.settings, machine or Machine())
-    known = ", ".join([*POTENTIALS, "gpaw"])
-    raise LabelFailure("missing_engine", f"no engine '{level.engine}' here; there are: {known}")
+    if level.engine == "vasp":
+        from workers.engines.vasp import Vasp
+
+        return Vasp(level.settings, machine or Machine())
+    known = ", ".join([*POTENTIALS, "gpaw", "vasp"])
+    raise LabelFailure(ErrorClass.MISSING_ENGINE, f"no engine '{level.engine}' here; there are: {known}")
 
 
 VOLUME_PER_ATOM = (2.0, 200.0)  # cubic angstrom
 ENERGY_PER_ATOM = (-20.0, 20.0)  # eV; PBE energies with VASP's reference atoms lie between -15 and 5
 
 
+SHORTEST = 0.5  # angstrom between two atoms; those of a hydrogen molecule are 0.74 apart
 MAX_VOLUME_CHANGE = 3.0
 """Times the volume; a cell that changes by more in a relaxation has exploded, or collapsed."""
 
 
 def check_start(crystal: Crystal) -> None:
     """Raise LabelFailure for a cell from which no relaxation leads to matter, before it takes all time and memory."""
+    if not np.isfinite(crystal.lattice).all() or not np.isfinite(crystal.frac_coords).all():
+        raise LabelFailure(ErrorClass.GEOMETRY_EXPLODED, "the lattice or a coordinate is no finite number")
     volume = crystal.volume / crystal.nsites
     if not VOLUME_PER_ATOM[0] <= volume <= VOLUME_PER_ATOM[1] * MAX_VOLUME_CHANGE:
-        raise LabelFailure("unphysical_volume", f"{volume:.2g} A^3 per atom before the first step")
+        raise LabelFailure(ErrorClass.UNPHYSICAL_VOLUME, f"{volume:.2g} A^3 per atom before the first step")
+    if (shortest := shortest_distance(crystal, SHORTEST)) is not None:
+        raise LabelFailure(ErrorClass.OVERLAPPING_ATOMS, f"two atoms lie {shortest:.2g} A apart before the first step")
 
 
-def check_plausible(crystal: Crystal, energy: float) -> None:
-    """Raise LabelFailure where a result can't be matter: guard rails, not judgement."""
+def shortest_distance(crystal: Crystal, within: float) -> float | None:
+    """The shortest distance between atoms, periodic images included, in angstrom; None where all are farther apart."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    lattice = np.ascontiguousarray(crystal.lattice)
+    points = np.ascontiguousarray((crystal.frac_coords % 1.0) @ lattice)
+    found = find_points_in_spheres(points, points, within, np.ones(3, dtype=np.int64), lattice, 1e-8)
+    centres, others, images, distances = found
+    apart = (centres != others) | images.any(axis=1)
+    return float(distances[apart].min()) if apart.any() else None
+
+
+def check_plausible(crystal: Crystal, energy: float, per_atom: tuple[float, float] = ENERGY_PER_ATOM) -> None:
+    """Raise LabelFailure where a result can't be matter: guard rails, not judgement. per_atom: eV, between which."""
     if not np.isfinite(energy) or not np.isfinite(crystal.lattice).all():
-        raise LabelFailure("geometry_exploded", "energy or lattice is not a finite number")
-    per_atom = energy / crystal.nsites
-    if not ENERGY_PER_ATOM[0] < per_atom < ENERGY_PER_ATOM[1]:
-        raise LabelFailure("unphysical_energy", f"{per_atom:.2f} eV/atom")
+        raise LabelFailure(ErrorClass.GEOMETRY_EXPLODED, "energy or lattice is not a finite number")
+    if not per_atom[0] < energy / crystal.nsites < per_atom[1]:
+        raise LabelFailure(ErrorClass.UNPHYSICAL_ENERGY, f"{energy / crystal.nsites:.2f} eV/atom")
     volume = crystal.volume / crystal.nsites
     if not VOLUME_PER_ATOM[0] < volume < VOLUME_PER_ATOM[1]:
-        raise LabelFailure("unphysical_volume", f"{volume:.1f} A^3 per atom")
+        raise LabelFailure(ErrorClass.UNPHYSICAL_VOLUME, f"{volume:.1f} A^3 per atom")

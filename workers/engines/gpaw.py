@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from registry.crystal import Crystal
-from registry.errors import UNPRINTABLE, LabelFailure, MissingExtra
+from registry.errors import LabelFailure, MissingExtra
 from registry.identity.composition import SYMBOLS
-from workers.engines.base import Beat, Frame, Label, Machine, Relaxation, check_plausible, check_start
-from workers.engines.gpaw_run import FRAMES, JOB, RESULT
-from workers.engines.process import Ended, run
+from registry.states import ErrorClass
+from workers.engines.base import (
+    Label,
+    Machine,
+    Relaxation,
+    Remedies,
+    Trajectory,
+    check_plausible,
+    check_start,
+)
+from workers.engines.process import run, scratch_folder
+from workers.engines.program import FRAMES, JOB, Steps, frame_of, job_of, read_result
 from workers.engines.relaxation import left_over
 
 PROOF = ("cutoff", "kpoints", "metal", "electronic_steps")
@@ -46,10 +50,23 @@ DEFAULTS: Mapping[str, Any] = {
     "density": 1e-4,  # electrons per valence electron
     "max_electronic": 200,
     "max_step": 0.1,  # angstrom
+    "optimizer": "BFGS",
+    "band_path": False,  # whether the gap is looked for along the bands too, not only on the mesh
     "stress_slack": 3.0,  # times the force tolerance
     "moments": {"Cr": 3.0, "Mn": 4.0, "Fe": 4.0, "Co": 3.0, "Ni": 2.0, "Gd": 7.0, "Eu": 7.0},  # Bohr magnetons
 }
 """What a level may say otherwise."""
+
+
+REMEDIES: Remedies = {
+    ErrorClass.NOT_CONVERGED_ELECTRONIC: (
+        {"mixer": {"name": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 100.0}, "max_electronic": 400},
+        {"mixer": {"name": "pulay", "beta": 0.02, "nmaxold": 8, "weight": 100.0}, "max_electronic": 800},
+    ),
+    ErrorClass.NOT_CONVERGED_IONIC: ({"optimizer": "FIRE"},),
+    ErrorClass.GEOMETRY_EXPLODED: ({"max_step": 0.03},),
+}
+"""How to get there, never what it is that is got."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,7 @@ class Gpaw:
     settings: Mapping[str, Any] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
     name: str = "gpaw"
+    remedies: Remedies = field(default_factory=lambda: REMEDIES)
 
     def __post_init__(self) -> None:
         """Raise MissingExtra where GPAW isn't installed."""
@@ -68,11 +86,14 @@ class Gpaw:
     def version(self) -> str:
         return f"gpaw {installed()}, datasets {version('gpaw-data')}"
 
-    def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
-        return self._calculate("relax", crystal, asdict(settings), beat)
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
+        asked = {"force_tolerance": relaxation.force_tolerance, "max_steps": relaxation.max_steps}
+        job = job_of("relax", crystal, relaxation.start, {**DEFAULTS, **self.settings, **asked, **relaxation.changes})
+        return self._calculated(crystal, job, asked, trajectory)
 
-    def static(self, crystal: Crystal) -> Label:
-        return self._calculate("static", crystal, {}, lambda: None)
+    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
+        job = job_of("static", crystal, None, {**DEFAULTS, **self.settings})
+        return replace(self._calculated(crystal, job, {}, trajectory or Trajectory()), crystal=crystal)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """NaN for those that fail."""
@@ -84,17 +105,21 @@ class Gpaw:
         except LabelFailure:
             return float("nan")
 
-    def _calculate(self, task: str, crystal: Crystal, asked: Mapping[str, Any], beat: Beat) -> Label:
+    def _calculated(
+        self, crystal: Crystal, job: Mapping[str, Any], asked: Mapping[str, Any], trajectory: Trajectory
+    ) -> Label:
         check_start(crystal)
         check_elements(crystal)
-        wall = time.perf_counter()
-        with self._folder() as folder:
-            write_job(folder, task, crystal, {**DEFAULTS, **self.settings, **asked})
-            ended = run(
-                [*self.machine.mpi, sys.executable, "-m", "workers.engines.gpaw_run"], folder, folder / "log", beat
-            )
-            result = read_result(folder, ended)
-            frames = tuple(frame_of(json.loads(line), crystal) for line in lines_of(folder / FRAMES))
+        wall, before = time.perf_counter(), len(trajectory.frames)
+        with scratch_folder(self.machine, "gpaw") as folder:
+            (folder / JOB).write_text(json.dumps({**job, "memory": self.machine.memory}))
+            steps = Steps(folder / FRAMES, crystal, trajectory)
+            command = [*self.machine.mpi, sys.executable, "-m", "workers.engines.gpaw_run"]
+            try:
+                ended = run(command, folder, folder / "log", steps.look, memory=self.machine.memory_of_one)
+            finally:
+                steps.keep()
+            result = read_result(folder, ended, "gpaw")
         last = frame_of(result, crystal)
         check_plausible(last.crystal, last.energy)
         return Label(
@@ -102,24 +127,13 @@ class Gpaw:
             energy=last.energy,
             forces=last.forces,
             stress=last.stress,
-            steps=max(0, len(frames) - 1),
+            steps=max(0, len(trajectory.frames) - before - 1),
             wall_seconds=time.perf_counter() - wall,
             cpu_seconds=ended.cpu_seconds,
-            frames=frames,
             convergence={**left_over(last), **asked, **{name: result[name] for name in PROOF}},
             datasets=datasets(crystal),
             gap=result["gap"],
         )
-
-    @contextmanager
-    def _folder(self) -> Iterator[Path]:
-        if self.machine.scratch is not None:
-            self.machine.scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="lode-gpaw-", dir=self.machine.scratch))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
@@ -159,61 +173,3 @@ def check_elements(crystal: Crystal) -> None:
     """Raise LabelFailure for elements without dataset."""
     if missing := sorted({SYMBOLS[number] for number in crystal.amounts} - elements()):
         raise LabelFailure("unsupported_element", f"GPAW has no dataset of {', '.join(missing)}")
-
-
-def write_job(folder: Path, task: str, crystal: Crystal, settings: Mapping[str, Any]) -> None:
-    """What gpaw_run reads."""
-    job = {
-        "task": task,
-        "lattice": crystal.lattice.tolist(),
-        "mesh_lattice": crystal.lattice.tolist(),
-        "numbers": crystal.numbers.tolist(),
-        "coords": crystal.frac_coords.tolist(),
-        "settings": dict(settings),
-    }
-    (folder / JOB).write_text(json.dumps(job))
-
-
-def read_result(folder: Path, ended: Ended) -> dict[str, Any]:
-    """What gpaw_run wrote. Raise LabelFailure with the class of what it says, or of how it ended."""
-    path = folder / RESULT
-    if not path.exists():
-        raise LabelFailure(class_of(ended), f"gpaw {ended}", ended.signal, printable(ended.tail))
-    result: dict[str, Any] = json.loads(path.read_text())
-    if "error_class" in result:
-        raise LabelFailure(result["error_class"], result["error"])
-    return result
-
-
-def printable(text: str) -> str:
-    """The lines of a log as a database takes them."""
-    return "\n".join(UNPRINTABLE.sub("?", line) for line in text.splitlines())
-
-
-def class_of(ended: Ended) -> str:
-    """Of a program that left no result."""
-    said = ended.tail.lower()
-    if ended.missing:
-        return "missing_engine"
-    if "memoryerror" in said or "bad_alloc" in said or "out of memory" in said:
-        return "out_of_memory"
-    if "no space left on device" in said:
-        return "disk_full"
-    return "killed" if ended.signal in ("SIGKILL", "SIGTERM") else "bug"
-
-
-def frame_of(told: Mapping[str, Any], start: Crystal) -> Frame:
-    """From its lists; the atoms are those that it began with."""
-    lattice, coords = np.array(told["lattice"]).reshape(3, 3), np.array(told["coords"]).reshape(-1, 3)
-    return Frame(
-        crystal=Crystal(lattice, start.numbers, coords),
-        energy=float(told["energy"]),
-        forces=np.array(told["forces"], dtype=np.float64).reshape(-1, 3),
-        stress=np.array(told["stress"], dtype=np.float64),
-    )
-
-
-def lines_of(path: Path) -> list[str]:
-    """Whole ones; none where there is no file."""
-    text = path.read_text() if path.exists() else ""
-    return text[: text.rfind("\n") + 1].splitlines()

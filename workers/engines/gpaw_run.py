@@ -11,17 +11,28 @@ went wrong. With MPI all ranks run it, the first one writes. The choices follow 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
+from registry.states import ErrorClass
 from workers.engines.base import MAX_VOLUME_CHANGE
+from workers.engines.process import DISK_FULL
+from workers.engines.program import FRAMES, JOB, write_result
+from workers.engines.relaxation import optimizer_of
 
-JOB, FRAMES, RESULT = "job.json", "frames.jsonl", "result.json"
 METAL_GAP = 0.05  # eV; below, occupations are smeared as a metal's
 FINER = 1.2  # times the cutoff, of the check
+BOHR, HARTREE = 0.529177, 27.2114  # angstrom, eV
+BANDS_TO_SPARE = 1.2  # times those that are occupied
+COPIES = 4  # of the wave functions, held at once: 4 to 10 were measured
+PATH_DENSITY = 10.0  # points * angstrom, along the bands
 RESTARTS = 3  # relaxations on a fresh basis, before the cell is taken to have no rest
 
 
@@ -34,15 +45,23 @@ class Failed(Exception):
 
 
 def main() -> None:
-    """Do the job of this folder. Whatever goes wrong is written down, and the program ends well."""
+    """Do the job of this folder. What goes wrong is written down, and the program ends well; but for a full disk."""
+    try:
+        _main()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(DISK_FULL)
+
+
+def _main() -> None:
     job = json.loads(Path(JOB).read_text())
     try:
         result = label(job)
     except Failed as failure:
         result = {"error_class": failure.error_class, "error": str(failure)}
     if _leads():
-        Path(f"{RESULT}.new").write_text(json.dumps(result))
-        Path(f"{RESULT}.new").replace(RESULT)
+        write_result(result)
 
 
 def label(job: dict[str, Any]) -> dict[str, Any]:
@@ -52,14 +71,14 @@ def label(job: dict[str, Any]) -> dict[str, Any]:
     atoms = Atoms(job["numbers"], cell=job["lattice"], scaled_positions=job["coords"], pbc=True)
     moments = [job["settings"]["moments"].get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()]
     atoms.set_initial_magnetic_moments(moments)
-    plan = Plan(job["settings"], atoms, np.array(job["mesh_lattice"]))
+    plan = Plan(job["settings"], atoms, np.array(job["mesh_lattice"]), job.get("memory"))
     plan.metal = _gap(plan.static(atoms, plan.cutoff * plan.settings["look_share"])) < METAL_GAP
     if job["task"] == "relax":
         relax(atoms, plan)
     final = plan.static(atoms, plan.cutoff)
     return {
         **_frame(final),
-        "gap": _gap(final),
+        "gap": min(_gap(final), _gap_of_path(final)) if plan.settings["band_path"] else _gap(final),
         "metal": plan.metal,
         "kpoints": plan.mesh.tolist(),
         "cutoff": plan.cutoff,
@@ -71,12 +90,18 @@ def label(job: dict[str, Any]) -> dict[str, Any]:
 class Plan:
     """What stays the same through a job: functional, cutoff (eV), k-mesh, spin; `metal` once it is known."""
 
-    def __init__(self, settings: dict[str, Any], atoms: Any, mesh_lattice: np.ndarray) -> None:
+    def __init__(
+        self, settings: dict[str, Any], atoms: Any, mesh_lattice: np.ndarray, memory: int | None = None
+    ) -> None:
+        """memory: bytes; None: what is free now."""
         self.settings = settings
+        self._memory = memory or psutil.virtual_memory().available
+        self._bands = sum(_valence(number) for number in atoms.numbers) / 2 * BANDS_TO_SPARE
         symbols = set(atoms.get_chemical_symbols())
         self.cutoff = max(settings["cutoffs"].get(symbol, settings["cutoff"]) for symbol in symbols)
         self.spin = bool(np.any(atoms.get_initial_magnetic_moments()))
         self._mesh_lattice = mesh_lattice
+        self.start_volume = abs(float(np.linalg.det(mesh_lattice)))
         self.metal = True
 
     @property
@@ -87,10 +112,23 @@ class Plan:
         mesh: np.ndarray = np.maximum(1, np.ceil(density * lengths - 1e-9)).astype(int)
         return mesh
 
+    def ensure_memory(self, cutoff: float) -> None:
+        """Raise Failed where the wave functions alone, and what is computed with them, take more than there is.
+
+        Plane waves below the cutoff, in atomic units: V (2 E)^(3/2) / (6 pi^2).
+        """
+        waves = self.start_volume / BOHR**3 * (2 * cutoff / HARTREE) ** 1.5 / (6 * np.pi**2)
+        points = min(int(np.prod(self.mesh)), (int(np.prod(self.mesh)) + 8) // 2)  # k and -k are one
+        needed = COPIES * 16 * waves * self._bands * points * (1 + self.spin)
+        if needed > self._memory:
+            told = f"needs {needed / 2**30:.1f} GiB at least ({self._bands:.0f} bands, {waves:.0f} waves)"
+            raise Failed(ErrorClass.OUT_OF_MEMORY, f"{told}, and {self._memory / 2**30:.1f} are free")
+
     def calculator(self, cutoff: float, log: str) -> Any:
         """A fresh one, with a basis for the cell that it is first asked about."""
         from gpaw import GPAW, PW
 
+        self.ensure_memory(cutoff)
         settings = self.settings
         smearing = (
             {"name": "methfessel-paxton", "width": settings["width_metal"], "order": 1}
@@ -106,6 +144,7 @@ class Plan:
             convergence={"energy": settings["energy"], "density": settings["density"]},
             maxiter=settings["max_electronic"],
             mixer=settings.get("mixer", {}),
+            eigensolver=settings.get("eigensolver", {}),
             symmetry={"point_group": True},
             txt=log,
         )
@@ -120,32 +159,30 @@ class Plan:
 
 def relax(atoms: Any, plan: Plan) -> None:
     """Move atoms and cell to rest, in place."""
-    from ase.filters import FrechetCellFilter
-    from ase.optimize import BFGS
-
-    settings, left, volume = plan.settings, plan.settings["max_steps"], atoms.get_volume()
+    settings, left, volume = plan.settings, plan.settings["max_steps"], plan.start_volume
     for _ in range(1 + RESTARTS):
         atoms.calc = plan.calculator(plan.cutoff, "gpaw.txt")
-        moving: Any = FrechetCellFilter(atoms)  # ASE's annotations know optimizers of Atoms only
-        optimizer = BFGS(moving, maxstep=settings["max_step"], logfile=None)
+        optimizer = optimizer_of(atoms, settings, settings["max_step"])
         converged = False
         for converged in _steps(optimizer, settings["force_tolerance"], left):  # noqa: B007 -- read after the loop
             _note(atoms)
             _ensure_whole(atoms, volume)
         left -= optimizer.nsteps
         if not converged:
-            raise Failed("not_converged_ionic", f"forces above {settings['force_tolerance']} eV/A at the last step")
+            raise Failed(
+                ErrorClass.NOT_CONVERGED_IONIC, f"forces above {settings['force_tolerance']} eV/A at the last step"
+            )
         if _rest(plan.static(atoms, FINER * plan.cutoff), settings):
             return
     raise Failed(
-        "not_converged_ionic", "the stress of a finer basis is never gone: the cutoff is too low for this cell"
+        ErrorClass.NOT_CONVERGED_IONIC, "the stress of a finer basis is never gone: the cutoff is too low for this cell"
     )
 
 
 def _ensure_whole(atoms: Any, start_volume: float) -> None:
     ratio = atoms.get_volume() / start_volume
     if not 1 / MAX_VOLUME_CHANGE < ratio < MAX_VOLUME_CHANGE:
-        raise Failed("geometry_exploded", f"volume changed {ratio:.2f}-fold")
+        raise Failed(ErrorClass.GEOMETRY_EXPLODED, f"volume changed {ratio:.2f}-fold")
 
 
 def _steps(optimizer: Any, force_tolerance: float, most: int) -> Any:
@@ -174,19 +211,45 @@ def _told(error: Exception) -> Exception:
     """The class of what GPAW raises, where it is known."""
     name = type(error).__name__
     if name == "KohnShamConvergenceError":
-        return Failed("not_converged_electronic", " ".join(str(error).split())[:500])
+        told = " ".join(str(error).split())[:500] or "no self-consistent density within the electronic steps"
+        return Failed(ErrorClass.NOT_CONVERGED_ELECTRONIC, told)
+    if name == "AtomsTooClose":
+        return Failed(ErrorClass.GEOMETRY_EXPLODED, str(error))
     if isinstance(error, FileNotFoundError) or "setup" in str(error).lower():
-        return Failed("missing_dataset", " ".join(str(error).split())[:500])
+        return Failed(ErrorClass.MISSING_DATASET, " ".join(str(error).split())[:500])
     if isinstance(error, MemoryError):
-        return Failed("out_of_memory", str(error) or "out of memory")
+        return Failed(ErrorClass.OUT_OF_MEMORY, str(error) or "out of memory")
     return error
+
+
+@cache
+def _valence(number: int) -> float:
+    """Electrons of an element that its dataset does not freeze."""
+    from ase.data import chemical_symbols
+    from gpaw.setup_data import SetupData
+
+    return float(SetupData(chemical_symbols[number], "PBE").Nv)
 
 
 def _gap(atoms: Any) -> float:
     """eV; 0 of a metal."""
+    return _gap_of(atoms.calc)
+
+
+def _gap_of(calculator: Any) -> float:
     from ase.dft.bandgap import bandgap
 
-    return max(0.0, float(bandgap(atoms.calc)[0]))
+    return max(0.0, float(bandgap(calculator)[0]))
+
+
+def _gap_of_path(atoms: Any) -> float:
+    """eV, along the lines between points of high symmetry (Setyawan & Curtarolo, Comp. Mater. Sci. 49, 299), at the
+    density of the mesh: band edges often lie between the points of a mesh."""
+    path = atoms.cell.bandpath(density=PATH_DENSITY)
+    bands = atoms.calc.fixed_density(
+        kpts={"path": path.path, "npoints": len(path.kpts)}, symmetry="off", txt="bands.txt"
+    )
+    return _gap_of(bands)
 
 
 def _frame(atoms: Any) -> dict[str, Any]:

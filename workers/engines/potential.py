@@ -5,27 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from predictors.errors import PotentialMissing
-from predictors.potentials.base import Potential, raw_energies
+from predictors.potentials.base import Potential, energy_of_atoms, raw_energies
 from predictors.potentials.named import load_potential
 from registry.crystal import Crystal
-from registry.errors import MissingExtra
-from workers.engines.base import Beat, Label, Relaxation
-from workers.engines.relaxation import relax_with, static_with
+from registry.errors import LabelFailure, MissingExtra
+from registry.identity.composition import SYMBOLS
+from registry.states import ErrorClass
+from workers.engines.base import Label, Relaxation, Trajectory
+from workers.engines.relaxation import REMEDIES, relax_with, static_with
 
 
 class PotentialEngine:
-    """One thread."""
+    """One thread. Raises LabelFailure as the relaxation does; unsupported_element for what the potential never saw."""
 
-    def __init__(self, name: str) -> None:
-        """Raise MissingExtra where the potential's package isn't installed."""
-        self._potential = _loaded(name)
+    remedies = REMEDIES
+
+    def __init__(self, potential: str | Potential) -> None:
+        """A potential, or the name of one. Raise MissingExtra where the package of that isn't installed."""
+        self._potential = _loaded(potential) if isinstance(potential, str) else potential
         self.name, self.version = self._potential.name, self._potential.version
 
-    def relax(self, crystal: Crystal, settings: Relaxation, beat: Beat) -> Label:
-        return relax_with(self._potential.calculator, crystal, settings, beat)
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
+        self._check_elements(crystal)
+        return relax_with(self._potential.calculator, crystal, relaxation, trajectory, self._zero(crystal))
 
-    def static(self, crystal: Crystal) -> Label:
-        return static_with(self._potential.calculator, crystal)
+    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:  # noqa: ARG002  (it's over in no time)
+        self._check_elements(crystal)
+        return static_with(self._potential.calculator, crystal, self._zero(crystal))
+
+    def _check_elements(self, crystal: Crystal) -> None:
+        if unknown := sorted(crystal.amounts.keys() - set(self._potential.elements)):
+            symbols = ", ".join(SYMBOLS[number] for number in unknown)
+            raise LabelFailure(ErrorClass.UNSUPPORTED_ELEMENT, f"{self.name} was not trained on {symbols}")
+
+    def _zero(self, crystal: Crystal) -> float:
+        return energy_of_atoms(self._potential.zero, crystal)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """NaN for crystals that the potential can say nothing of."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.engines.watched import NOT_FOUND, kill_session
+from registry.states import ErrorClass
+from workers.engines.base import Machine
+from workers.engines.watched import MEMORY, NOT_FOUND, kill_session
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
 TAIL = 4000  # bytes of the log that are kept of a failure
 WATCHED = "workers.engines.watched"
+DISK_FULL = 74  # exit code of our programs, as of sysexits.h: what they would say went to the full disk, too
+OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class Ended:
 
     code: its exit code, None where a signal ended it; signal: that signal's name, "SIGSEGV"; tail: of what it said
     cpu_seconds: of it and all its processes that it waited for
+    out_of_memory: whether the kernel killed for want of memory meanwhile
     """
 
     code: int | None
     signal: str | None
     tail: str
     cpu_seconds: float
+    out_of_memory: bool = False
 
     @property
     def missing(self) -> bool:
@@ -49,13 +58,15 @@ def run(
     log: Path,
     watch: Callable[[], None],
     environment: Mapping[str, str] | None = None,
+    memory: int | None = None,
 ) -> Ended:
-    """Run a command in a folder until it ends; what it says goes to `log`.
+    """Run a command in a folder until it ends; what it says goes to `log`. memory: bytes that each process may have.
 
     `watch` is called several times a second. Whatever it raises ends the program with all its processes, and goes on
     up. So does the end of this process, however it comes.
     """
-    before = _cpu_of_children()
+    before, killed_before = _cpu_of_children(), killed_for_memory()
+    limit = {} if memory is None else {MEMORY: str(memory)}
     with log.open("ab") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", WATCHED, *command],
@@ -63,7 +74,7 @@ def run(
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": _with_ours(), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": _with_ours(), **limit, **(environment or {})},
             start_new_session=True,
         )
     try:
@@ -78,7 +89,41 @@ def run(
         signal=signal.Signals(-code).name if code < 0 else None,
         tail=tail_of(log),
         cpu_seconds=_cpu_of_children() - before,
+        out_of_memory=code == -signal.SIGKILL and killed_for_memory() > killed_before,
     )
+
+
+def class_of(ended: Ended) -> ErrorClass:
+    """Of a program that left no result."""
+    said = ended.tail.lower()
+    if ended.missing:
+        return ErrorClass.MISSING_ENGINE
+    if ended.out_of_memory or any(words in said for words in ("memoryerror", "bad_alloc", "out of memory")):
+        return ErrorClass.OUT_OF_MEMORY
+    if ended.code == DISK_FULL or "no space left on device" in said:
+        return ErrorClass.DISK_FULL
+    return ErrorClass.KILLED if ended.signal in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP") else ErrorClass.BUG
+
+
+@contextmanager
+def scratch_folder(machine: Machine, name: str) -> Iterator[Path]:
+    """A folder of its own for one calculation, gone afterwards."""
+    if machine.scratch is not None:
+        machine.scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"lode-{name}-", dir=machine.scratch))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def killed_for_memory() -> int:
+    """How often the kernel has killed for want of memory so far, by the first counter that is here."""
+    for counter in OOM_COUNTERS:
+        if counter.exists():
+            lines = [line.split() for line in counter.read_text().splitlines()]
+            return next((int(line[1]) for line in lines if line[0] == "oom_kill"), 0)
+    return 0
 
 
 def tail_of(log: Path) -> str:

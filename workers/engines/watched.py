@@ -17,6 +17,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+MEMORY = "LODE_WATCHED_MEMORY"
+"""The environment's word for the bytes that each process may have."""
+
 NOT_FOUND = 127
 """Exit code where there is no such program, as shells have it."""
 
@@ -58,6 +61,8 @@ def _end_with_input() -> None:
 
 def main() -> None:
     """Run the program and end as it does."""
+    if limit := os.environ.get(MEMORY):
+        resource.setrlimit(resource.RLIMIT_DATA, (int(limit), int(limit)))
     try:
         program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     except OSError as error:

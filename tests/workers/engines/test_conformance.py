@@ -14,16 +14,18 @@ from registry.errors import LabelFailure, LeaseLost
 from registry.hull.levels import load_level
 from registry.states import ErrorClass
 from tests.workers.standin import StandIn
-from workers.engines.base import Engine, Relaxation, check_plausible, engine_of
+from workers.engines.base import Engine, Relaxation, Trajectory, check_plausible, engine_of
 
-PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet", "gpaw-pbe": "gpaw"}
+PACKAGES = {
+    "7net-0": "sevenn",
+    "7net-l3i5": "sevenn",
+    "chgnet": "chgnet",
+    "chgnet-r2scan": "chgnet",
+    "gpaw-pbe": "gpaw",
+}
 COARSE = {"cutoff": 300.0, "density_insulator": 2.0, "density_metal": 2.0}
 ROCK_SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.85, [11, 17], [[0, 0, 0], [0.52, 0.5, 0.5]])
 CUBIC = Crystal(np.eye(3) * 4.3, [11, 11, 17, 17], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.52]])
-
-
-def nothing() -> None:
-    pass
 
 
 @pytest.fixture(scope="module", params=["stand-in", *PACKAGES])
@@ -39,11 +41,13 @@ def label_engine(request: pytest.FixtureRequest) -> Engine:
 
 
 def test_a_relaxation_lowers_the_energy_and_ends_in_rest(label_engine: Engine):
-    beats: list[None] = []
-    label = label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), lambda: beats.append(None))
+    trajectory = Trajectory()
+    label = label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), trajectory)
     assert label.energy < label_engine.static(ROCK_SALT).energy
     assert np.linalg.norm(label.forces, axis=1).max() < 0.05
-    assert len(beats) >= label.steps > 0
+    assert len(trajectory.frames) > label.steps > 0
+    assert trajectory.frames[0].crystal.lattice == pytest.approx(ROCK_SALT.lattice)
+    assert trajectory.frames[0].energy > trajectory.frames[-1].energy == pytest.approx(label.energy, abs=0.01)
     assert label.forces.shape == (2, 3)
     assert label.stress.shape == (6,)
     assert label.crystal.amounts == ROCK_SALT.amounts
@@ -83,7 +87,7 @@ def test_a_doubled_cell_has_twice_the_energy(label_engine: Engine):
 
 def test_too_few_steps_are_a_failure_with_its_class(label_engine: Engine):
     with pytest.raises(LabelFailure) as failure:
-        label_engine.relax(ROCK_SALT, Relaxation(0.001, 1), nothing)
+        label_engine.relax(ROCK_SALT, Relaxation(0.001, 1), Trajectory())
     assert failure.value.error_class == ErrorClass.NOT_CONVERGED_IONIC
 
 
@@ -92,16 +96,44 @@ def test_a_cell_that_explodes_or_is_no_matter_is_a_failure_with_a_known_class(la
     """Squeezed to an angstrom, or atoms so far apart that nothing holds them: never a label."""
     wild = Crystal(np.eye(3) * edge, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])
     with pytest.raises(LabelFailure) as failure:
-        label_engine.relax(wild, Relaxation(0.05, 60), nothing)
+        label_engine.relax(wild, Relaxation(0.05, 60), Trajectory())
     assert failure.value.error_class in set(ErrorClass)
 
 
-def test_a_beat_may_stop_a_relaxation(label_engine: Engine):
+@pytest.mark.parametrize(
+    ("crystal", "error_class"),
+    [
+        (Crystal(np.eye(3) * 0.1, [11], [[0, 0, 0]]), ErrorClass.UNPHYSICAL_VOLUME),
+        (Crystal(np.eye(3) * 4.3, [11, 17], [[0, 0, 0], [0.01, 0, 0]]), ErrorClass.OVERLAPPING_ATOMS),
+        (Crystal(np.eye(3) * 15.0, [8, 8], [[0, 0, 0], [0.08, 0, 0]]), ErrorClass.UNPHYSICAL_VOLUME),
+    ],
+    ids=["a tiny cell", "overlapping atoms", "a molecule in a box"],
+)
+def test_what_no_relaxation_can_mend_is_refused_before_the_first_step(
+    label_engine: Engine, crystal: Crystal, error_class: ErrorClass
+):
+    trajectory = Trajectory()
+    with pytest.raises(LabelFailure) as failure:
+        label_engine.relax(crystal, Relaxation(0.05, 60), trajectory)
+    assert failure.value.error_class == error_class
+    assert trajectory.frames == []
+
+
+def test_an_element_that_the_engine_lacks_is_named(label_engine: Engine):
+    einsteinium = Crystal(ROCK_SALT.lattice, [99, 17], ROCK_SALT.frac_coords)
+    if label_engine.name == "stand-in":
+        pytest.skip("pairs of any elements bind")
+    with pytest.raises(LabelFailure, match="Es") as failure:
+        label_engine.relax(einsteinium, Relaxation(0.05, 60), Trajectory())
+    assert failure.value.error_class == ErrorClass.UNSUPPORTED_ELEMENT
+
+
+def test_a_check_may_stop_a_relaxation(label_engine: Engine):
     def lost() -> None:
         raise LeaseLost("the row is another's by now")
 
     with pytest.raises(LeaseLost):
-        label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), lost)
+        label_engine.relax(ROCK_SALT, Relaxation(0.05, 100), Trajectory(lost))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""What the programs of DFT codes share: a job goes in, ionic steps come out as they are done, and a result at the end.
+
+Each runs in a folder of its own (workers/engines/process.py) with job.json in it. It writes frames.jsonl, a line per
+ionic step, and result.json: a label, or the class of what went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.crystal import Crystal
+from registry.errors import UNPRINTABLE, LabelFailure
+from workers.engines.base import Frame, Trajectory
+from workers.engines.process import Ended, class_of
+
+JOB, FRAMES, RESULT = "job.json", "frames.jsonl", "result.json"
+
+
+class Steps:
+    """The lines of frames.jsonl as they come."""
+
+    def __init__(self, path: Path, crystal: Crystal, trajectory: Trajectory) -> None:
+        self._path, self._crystal, self._trajectory = path, crystal, trajectory
+        self._read = 0
+
+    def look(self) -> None:
+        """Keep what is new, and raise where it shall end."""
+        self.keep()
+        self._trajectory.check()
+
+    def keep(self) -> None:
+        """Keep what is new; half a line waits for its other half."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._trajectory.frames += [frame_of(json.loads(line), self._crystal) for line in whole.splitlines()]
+
+
+def job_of(task: str, crystal: Crystal, start: Crystal | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program reads: where it begins, and the cell that fixes the k-mesh."""
+    begin = start or crystal
+    return {
+        "task": task,
+        "lattice": begin.lattice.tolist(),
+        "mesh_lattice": crystal.lattice.tolist(),
+        "numbers": crystal.numbers.tolist(),
+        "coords": begin.frac_coords.tolist(),
+        "settings": dict(settings),
+    }
+
+
+def write_result(result: Mapping[str, Any]) -> None:
+    """Into this folder, whole or not at all."""
+    Path(f"{RESULT}.new").write_text(json.dumps(result))
+    Path(f"{RESULT}.new").replace(RESULT)
+
+
+def read_result(folder: Path, ended: Ended, program: str) -> dict[str, Any]:
+    """What a program wrote. Raise LabelFailure with the class of what it says, or of how it ended."""
+    path = folder / RESULT
+    if not path.exists():
+        raise LabelFailure(class_of(ended), f"{program} {ended}", ended.signal, printable(ended.tail))
+    result: dict[str, Any] = json.loads(path.read_text())
+    if "error_class" in result:
+        said = result.get("log_tail", ended.tail) or ""
+        raise LabelFailure(result["error_class"], result["error"], result.get("signal"), printable(said) or None)
+    return result
+
+
+def printable(text: str) -> str:
+    """The lines of a log as a database takes them."""
+    return "\n".join(UNPRINTABLE.sub("?", line) for line in text.splitlines())
+
+
+def frame_of(told: Mapping[str, Any], start: Crystal) -> Frame:
+    """From its lists; the atoms are those that it began with."""
+    lattice, coords = np.array(told["lattice"]).reshape(3, 3), np.array(told["coords"]).reshape(-1, 3)
+    return Frame(
+        crystal=Crystal(lattice, start.numbers, coords),
+        energy=float(told["energy"]),
+        forces=np.array(told["forces"], dtype=np.float64).reshape(-1, 3),
+        stress=np.array(told["stress"], dtype=np.float64),
+    )
