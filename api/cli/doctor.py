@@ -23,7 +23,7 @@ Check = Callable[[], dict[str, Any]]
 @as_json
 def doctor(as_json: bool) -> None:
     """Check what this machine has and say what is missing. Exit code 1 if something needed is."""
-    checks: list[Check] = [_python, _cluster, _server, _schema, _shipped_model, _hull_solver, _dgl]
+    checks: list[Check] = [_python, _cluster, _server, _schema, _shipped_model, _hull_solver, _dgl, _vasp]
     rows = [_checked(check) for check in checks] + [_extra(name, modules) for name, modules in EXTRAS.items()]
     print_json(rows) if as_json else print_table(rows, ["check", "ok", "note"])
     if not all(row["ok"] or row.get("optional") for row in rows):
@@ -89,6 +89,22 @@ def _dgl() -> dict[str, Any]:
     found = find_spec("dgl") is not None
     note = "found" if found else "not here: message passing runs on plain torch"
     return {"check": "dgl", "ok": found, "note": note, "optional": True}
+
+
+def _vasp() -> dict[str, Any]:
+    """VASP and its potentials are the user's own; few have them."""
+    from api.cli.work import machine_of
+    from registry.errors import LabelFailure
+    from workers.engines.vasp import check_program
+    from workers.engines.vasp_inputs import potcar_folder
+
+    machine = machine_of()
+    try:
+        check_program(machine)
+        note, ok = f"{machine.vasp[0]}, potentials in {potcar_folder(machine.potcars)}", True
+    except LabelFailure as failure:
+        note, ok = str(failure), False
+    return {"check": "vasp", "ok": ok, "note": note, "optional": True}
 
 
 def _extra(name: str, modules: tuple[str, ...]) -> dict[str, Any]:

@@ -196,13 +196,15 @@ class Added:
 def theory_of(level: Level) -> Theory:
     """Raises LevelMismatch for a level that doesn't say enough.
 
-    settings["input_set"] = "MPRelaxSet", or settings["pseudopotentials"] and settings["hubbards"].
+    settings["input_set"] = "MPRelaxSet", with settings["potcars"] for what is otherwise there, or
+    settings["pseudopotentials"] and settings["hubbards"].
     """
     settings = level.settings
     if level.correction_scheme not in (SCHEME, NO_SCHEME):
         raise LevelMismatch(f"level '{level.name}' has no correction scheme of its own to compare with")
     if settings.get("input_set") == "MPRelaxSet":
-        table: Mapping[str, Any] = {"pseudopotentials": mp_pseudopotentials(), "hubbards": mp_hubbard_table()}
+        pseudopotentials: Any = {**mp_pseudopotentials(), **_potcars(settings)}
+        table: Mapping[str, Any] = {"pseudopotentials": pseudopotentials, "hubbards": mp_hubbard_table()}
     else:
         table = settings
     if missing := [name for name in ("pseudopotentials", "hubbards") if name not in table]:
@@ -216,6 +218,12 @@ def theory_of(level: Level) -> Theory:
             f"the settings of level '{level.name}' tell pseudopotentials by element, and hubbards by anion and element"
         )
     return Theory(level.functional, pseudopotentials, hubbards, level.correction_scheme)
+
+
+def _potcars(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """Element -> symbol, where the level has others than the set."""
+    told = settings.get("potcars", {})
+    return told if isinstance(told, dict) else {}
 
 
 def add_reference_set(session: Session, name: str, from_name: str) -> Added:

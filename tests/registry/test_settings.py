@@ -71,6 +71,7 @@ def test_an_empty_url_means_the_embedded_server(monkeypatch: pytest.MonkeyPatch)
         ('database_url = "postgresql://me:secret@host:port/x"', "LODE_DATABASE_URL .* the port as a number"),
         ("start_seconds = -1", "LODE_START_SECONDS .* greater than 0"),
         ('mpi = "mpirun \'-np 2"', "LODE_MPI .* No closing quotation"),
+        ('vasp = "vasp_std \'of mine"', "LODE_VASP .* No closing quotation"),
         ("home = ", "lode.toml can't be read"),
     ],
 )

@@ -143,7 +143,11 @@ def test_again_it_follows_what_came_went_and_moved(session: Session, tmp_path: P
 @pytest.mark.parametrize(
     ("level", "rows", "difference"),
     [
-        (vasp(functional="r2SCAN"), [told("Na", -1.3, **RUN)], "functional: PBE/PBE+U, the level's is r2SCAN"),
+        (
+            vasp(functional="r2SCAN", correction_scheme="none"),
+            [told("Na", -1.3, **RUN)],
+            "functional: PBE/PBE+U, the level's is r2SCAN",
+        ),
         (vasp(), [told("Na", -1.3)], "functional: not told"),
         (vasp(), [entry("Na", -1.3, **RUN)], "pseudopotential of Na: not told, the level's is Na_pv"),
         (
@@ -185,7 +189,7 @@ def test_what_differs_is_listed_and_nothing_is_stored(
 
 def test_all_that_differs_is_told_at_once(session: Session, tmp_path: Path):
     bring(session, tmp_path, [told("O", -4.9, **RUN), told("Na O", -7.0, -0.5, **RUN), entry("Fe", -8.0, **RUN)])
-    ensure_level(session, vasp(functional="PBEsol"))
+    ensure_level(session, vasp(functional="PBEsol", correction_scheme="none"))
     with pytest.raises(LevelMismatch) as refusal:
         add(session)
     for part in ("functional: PBE/PBE+U", "(3 entries", "pseudopotential of Fe: not told", "corrections: other"):
@@ -256,3 +260,9 @@ def test_a_level_says_its_theory(session: Session):
     assert by_set.hubbards["O"]["Fe"] == 5.3
     own = theory_of(vasp(settings={"pseudopotentials": "x", "hubbards": {}}, correction_scheme="none"))
     assert (own.pseudopotentials, dict(own.hubbards), own.scheme) == ("x", {}, "none")
+
+
+def test_a_level_with_other_potentials_than_the_set_is_compared_by_its_own():
+    other = theory_of(vasp(settings={"input_set": "MPRelaxSet", "potcars": {"Na": "Na_sv"}}))
+    assert isinstance(other.pseudopotentials, dict)
+    assert (other.pseudopotentials["Na"], other.pseudopotentials["Fe"]) == ("Na_sv", "Fe_pv")
