@@ -12,13 +12,12 @@ from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from predictors.potentials.named import POTENTIALS, load_potential
 from registry import queue
-from registry.errors import LodeError, NotFound, SettingsError
-from registry.models import Campaign, Level, Model, Round, Structure
+from registry.errors import NotFound, SettingsError
+from registry.models import Level, Model, Structure
 from registry.query.materials import ask
 from registry.query.sql import matching
 from registry.states import Kind
@@ -27,6 +26,7 @@ from workers.fused import Fused, Judge
 from workers.generate import Generated, generate_candidates
 from workers.potentials import register_potential
 from workers.ranking import Rules
+from workers.rounds import close_round, open_round
 from workers.select import (
     check_level,
     named_model,
@@ -262,26 +262,10 @@ def _open(engine: Engine, kind: Kind) -> int:
 
 
 def _open_round(engine: Engine, level_id: int, settings: CampaignSettings) -> int:
-    values = {"name": settings.name, "level_id": level_id}
     with Session(engine) as session, session.begin():
-        session.execute(insert(Campaign).values(**values).on_conflict_do_nothing())
-        campaign = session.scalars(sa.select(Campaign).where(Campaign.name == settings.name)).one()
-        if campaign.level_id != level_id:
-            raise LodeError(f"campaign '{settings.name}' belongs to another level: choose another name")
-        return _next_round(session, campaign.id, settings)
-
-
-def _next_round(session: Session, campaign_id: int, settings: CampaignSettings) -> int:
-    """Of several that are opened at once, each gets a number of its own."""
-    last = sa.select(sa.func.coalesce(sa.func.max(Round.number), 0)).where(Round.campaign_id == campaign_id)
-    while True:
-        number = session.scalars(last).one() + 1
-        row = insert(Round).values(campaign_id=campaign_id, number=number, settings=asdict(settings))
-        found: int | None = session.scalar(row.on_conflict_do_nothing().returning(Round.id))
-        if found is not None:
-            return found
+        return open_round(session, level_id, settings.name, asdict(settings))
 
 
 def _close_round(engine: Engine, round_id: int) -> None:
     with Session(engine) as session, session.begin():
-        session.get_one(Round, round_id).finished_at = session.scalars(sa.select(sa.func.now())).one()
+        close_round(session, round_id)

@@ -95,7 +95,13 @@ def select_references(session: Session, round_id: int, level_id: int, family: Se
         " ORDER BY nsites, structure.id"
     ).bindparams(FAMILY)
     ids = session.scalars(query, {"sites": max_sites, "family": list(family)}).all()
-    return _store(session, round_id, level_id, Purpose.REFERENCE, None, [Choice(one, float("nan")) for one in ids])
+    return pick_references(session, round_id, level_id, ids)
+
+
+def pick_references(session: Session, round_id: int, level_id: int, structure_ids: Sequence[int]) -> int:
+    """Pick these crystals for labels, in this order and before all candidates."""
+    chosen = [Choice(one, float("nan")) for one in structure_ids]
+    return _store(session, round_id, level_id, Purpose.REFERENCE, None, chosen)
 
 
 def select_refine(

@@ -53,6 +53,14 @@ WHERE entry.level_id = :level
 ORDER BY calculation.id
 """
 
+LAST_ROUND = """
+SELECT round.id FROM round JOIN campaign ON campaign.id = campaign_id
+WHERE CASE WHEN CAST(:name AS text) IS NULL THEN NOT jsonb_exists(round.settings, 'validated_level')
+           ELSE name = :name END
+ORDER BY round.id DESC LIMIT 1
+"""
+"""Without a name, none of those that only ask for labels at a second level (`workers.select_second`)."""
+
 
 def validate_textbook(session: Session, round_id: int) -> TextbookReport:
     """Judge the candidates and labels of a round's level, and keep the report. Commit is the caller's."""
@@ -73,11 +81,8 @@ def within(textbook: Sequence[TextbookCompound], family: object) -> list[Textboo
 
 
 def last_round(session: Session, campaign: str | None = None) -> int:
-    """The newest round, of a campaign or of all. Raises NotFound."""
-    query = sa.text(
-        "SELECT round.id FROM round JOIN campaign ON campaign.id = campaign_id"
-        " WHERE CAST(:name AS text) IS NULL OR name = :name ORDER BY round.id DESC LIMIT 1"
-    )
+    """The newest round, of a campaign or of all that proposed candidates. Raises NotFound."""
+    query = sa.text(LAST_ROUND)
     found = session.scalar(query, {"name": campaign})
     if found is None:
         raise NotFound(f"no campaign '{campaign}'" if campaign else "no campaign has run yet")

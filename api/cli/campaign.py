@@ -1,4 +1,4 @@
-"""lode campaign run | list | report, lode validate textbook."""
+"""lode campaign run | list | report."""
 
 from __future__ import annotations
 
@@ -139,27 +139,6 @@ def list_(as_json: bool) -> None:
     print_json(rows) if as_json else print_table(rows, ["name", "level", "rounds", "finished_at"])
 
 
-@click.command()
-@click.argument("what", type=click.Choice(["textbook"]), expose_value=False)
-@click.option("--campaign", "name", help="The campaign whose last round is judged.  [default: the newest]")
-@click.option("--formulas", is_flag=True, help="Only print what is asked, to leave it out of a training.")
-@as_json
-def validate(name: str | None, formulas: bool, as_json: bool) -> None:
-    """Hold the labels of a round against the TEXTBOOK."""
-    if formulas:
-        from workers.validation.textbook import load_textbook
-
-        click.echo("\n".join(compound.reduced_formula for compound in load_textbook()))
-        return
-    from sqlalchemy.orm import Session
-
-    from workers.validate import last_round, validate_textbook
-
-    with Session(open_registry()) as session, session.begin():
-        found = validate_textbook(session, last_round(session, name)).as_dict()
-    print_json(found) if as_json else print_textbook(found)
-
-
 def run_with_daemons(settings: CampaignSettings, level: str, workers: int) -> Outcome:
     """A round with local daemons; with none the daemons of other machines do the work."""
     from sqlalchemy.orm import Session
@@ -247,23 +226,6 @@ def print_rows(rows: list[dict[str, Any]], most: int = 40) -> None:
         "predicted", "labelled", "spread", "out_of_domain", "id",
     ]  # fmt: skip
     print_table(shown, columns, f"the lowest {len(shown)} of {len(rows)} labelled candidates (eV/atom)")
-
-
-def print_textbook(found: dict[str, Any]) -> None:
-    """The judge's table: what was found, and why the rest was not."""
-    columns = ["reduced_formula", "structure_type", "spacegroup_number", "outcome", "e_above_hull", "rivals", "reason"]
-    print_table(found["rows"], columns, "Against the textbook")
-    click.echo(
-        f"{found['found']} of {found['asked']} textbook compounds found with {found['labels']} labels; "
-        f"as many labels drawn at random would have found {found['random_found']} (expected value).\n"
-        f"{found['right_structure']} of the found have the right structure lowest ({found['tied']} of them tied "
-        f"within 2 meV/atom); {found['right_with_rivals']} of {found['with_rivals']} "
-        "where another structure was labelled too.\n"
-        f"{found['within_25meV']} of the found lie within 25 meV/atom of the hull; {found['no_competition']} are in "
-        "systems where no other compound was labelled.\n"
-        "Note: 7net-0 has seen most of these compounds in its training set (MPtrj); the scoring model has not seen "
-        "their formulas."
-    )
 
 
 def _decomposition(row: dict[str, Any]) -> str:

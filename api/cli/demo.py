@@ -109,7 +109,7 @@ def _fullest_systems(rows: list[dict[str, Any]]) -> list[str]:
 def _validate(round_id: int) -> dict[str, Any]:
     from sqlalchemy.orm import Session
 
-    from api.cli.campaign import print_textbook
+    from api.cli.validate import print_textbook
     from workers.validate import validate_textbook
 
     with Session(open_registry()) as session, session.begin():

@@ -39,7 +39,7 @@ COMMANDS = {
     "model": ("api.cli.model", "model", "Train, list and promote models."),
     "predict": ("api.cli.predict", "predict", "Predict energies and stability of crystals in files."),
     "campaign": ("api.cli.campaign", "campaign", "Discovery campaigns."),
-    "validate": ("api.cli.campaign", "validate", "Hold the registry against what is known."),
+    "validate": ("api.cli.validate", "validate", "Hold the registry against what is known, or a higher level."),
     "demo": ("api.cli.demo", "demo", "A real discovery round on an own database, in one command."),
     "serve": ("api.cli.serve", "serve", "Answer GraphQL over HTTP."),
 }

@@ -248,7 +248,7 @@ def test_a_second_model_that_could_add_nothing_is_refused_before_anything_is_mad
 READERS = {
     "workers/validate.py",  # the judge
     "workers/validation/textbook.py",
-    "api/cli/campaign.py",  # prints the formulas that training leaves out
+    "api/cli/validate.py",  # prints the formulas that training leaves out
 }
 
 
