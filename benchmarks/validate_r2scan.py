@@ -41,12 +41,13 @@ from registry.identity.composition import ATOMIC_NUMBERS
 from registry.imports import import_file
 from registry.terms import SourceTerms
 from registry.threads import one_thread_each
+from workers.ask_labels import ship
 from workers.label import LabelDaemon
 from workers.loop import Loop
 from workers.place import PlaceDaemon
 from workers.rounds import close_round, open_round
 from workers.select import select_references
-from workers.select_second import select_second, ship
+from workers.select_second import select_second
 from workers.validate_levels import Asked, compare
 from workers.validation.levels import LevelComparison, LevelEntry, compare_levels
 

@@ -33,8 +33,8 @@ LONG = 100  # crystals; fewer are done before a bar has been read
 @click.option(
     "--model",
     "name",
-    help="A model of the registry, a model's folder, or a pretrained potential: 7net-0, chgnet.  "
-    "[default: the promoted one]",
+    help="A model of the registry, a model's folder, or a pretrained potential: 7net-0, 7net-l3i5, "
+    "chgnet, chgnet-r2scan.  [default: the promoted one]",
 )
 @click.option(
     "--level",

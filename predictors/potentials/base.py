@@ -6,7 +6,7 @@ references) belongs to a level, and is handed in by whoever knows levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,8 @@ class Potential(Protocol):
     version: the package that holds its weights; elements: atomic numbers that it was trained on
     batch_cost: how many rows (see `cost`) go into one forward pass: what fits the processor's cache
     most_cost: rows of the largest crystal that it is asked about: what fits four gigabytes
+    zero: atomic number -> eV that its energies count an atom from, where it's not near 0 as with PBE in VASP: r2SCAN in
+        VASP, whose reference atoms are PBE's, has bismuth at -58
     calculator: of ASE, for energies with forces and stress
     """
 
@@ -42,6 +44,7 @@ class Potential(Protocol):
     elements: tuple[int, ...]
     batch_cost: int
     most_cost: int
+    zero: Mapping[int, float]
     calculator: Any
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
@@ -80,6 +83,11 @@ def check_surroundings(crystal: CrystalLike, elements: Sequence[int], cutoff: fl
         raise BadCrystal(f"two atoms lie within {SHORTEST_DISTANCE} angstrom of each other")
 
 
+def energy_of_atoms(zero: Mapping[int, float], crystal: CrystalLike) -> float:
+    """eV per cell that a potential's energies count from; `zero` as in Potential."""
+    return sum(zero.get(number, 0.0) for number in np.asarray(crystal.numbers).tolist())
+
+
 def raw_energies(
     potential: Potential,
     crystals: Sequence[CrystalLike],
@@ -111,10 +119,9 @@ def _raw_energies(
     found = np.full((len(crystals), len(factors)), np.nan)
     for batch in batches(potential, encoded, lengths, potential.batch_cost):
         found[batch.rows, batch.columns] = potential.energies(batch.inputs)
-    atoms = [len(crystal.numbers) if index in encoded else 1 for index, crystal in enumerate(crystals)]
-    per_atom = found / np.array(atoms)[:, None]
-    found[~((per_atom > ENERGY_PER_ATOM[0]) & (per_atom < ENERGY_PER_ATOM[1]))] = np.nan
     for index in encoded:
+        binding = (found[index] - energy_of_atoms(potential.zero, crystals[index])) / len(crystals[index].numbers)
+        found[index, ~((binding > ENERGY_PER_ATOM[0]) & (binding < ENERGY_PER_ATOM[1]))] = np.nan
         if np.isnan(found[index]).all():
             refused[index] = f"{potential.name} finds no energy that matter could have"
     return found, refused

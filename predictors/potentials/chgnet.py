@@ -1,6 +1,10 @@
-"""CHGNet 0.3.0 (Deng et al., Nat. Mach. Intell. 5, 1031, 2023; MPtrj, PBE/PBE+U), as its package's wheel holds it.
+"""CHGNet's pretrained potentials, as its package's wheel holds them.
 
-It learnt energies with the corrections of MaterialsProject2020Compatibility in them: they are never corrected again.
+chgnet is CHGNet 0.3.0 (Deng et al., Nat. Mach. Intell. 5, 1031, 2023; MPtrj, PBE/PBE+U). It learnt energies with the
+corrections of MaterialsProject2020Compatibility in them: they are never corrected again.
+
+chgnet-r2scan went on from there with Materials Project's r2SCAN calculations, uncorrected (Huang et al., npj Comput.
+Mater., 2025). No scheme corrects r2SCAN.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import copy
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,29 +25,50 @@ from predictors.graph import CrystalLike
 from predictors.potentials.base import check_surroundings
 from predictors.potentials.named import installed
 
-ELEMENTS = (*range(1, 84), *range(89, 95))
+YTTERBIUM = 70  # none of it is in Materials Project's r2SCAN set
+MPTRJ = (*range(1, 84), *range(89, 95))
 """All that MPtrj holds: hydrogen to plutonium, but for polonium to radium."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What differs from one set of weights to another.
+
+    chgnet: chgnet's own name of them; version: the words after the package's version
+    """
+
+    chgnet: str
+    version: str
+    elements: tuple[int, ...]
+
+
+WEIGHTS = {
+    "chgnet": Weights("0.3.0", "", MPTRJ),
+    "chgnet-r2scan": Weights("r2scan", " r2scan", tuple(z for z in MPTRJ if z != YTTERBIUM)),
+}
 
 
 class CHGNet:
     """A graph is chgnet's CrystalGraph: bonds to 6 angstrom, and angles between those up to 3."""
 
-    name = "chgnet"
-    elements = ELEMENTS
     batch_cost = 3_000  # bonds and angles
     most_cost = 900_000
 
-    def __init__(self) -> None:
-        """Raise PotentialMissing where chgnet isn't installed."""
-        self.version = f"chgnet {installed('chgnet')}"
+    def __init__(self, name: str) -> None:
+        """One of WEIGHTS. Raise PotentialMissing where chgnet isn't installed."""
+        weights = WEIGHTS[name]
+        self.name, self.elements = name, weights.elements
+        self.version = f"chgnet {installed('chgnet')}{weights.version}"
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         from chgnet.model.dynamics import CHGNetCalculator
         from chgnet.model.model import CHGNet as Network
 
         tune_cpu(1)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads, between the lines of our JSON
-            self._model = Network.load(use_device="cpu", verbose=False).eval()
+            self._model = Network.load(model_name=weights.chgnet, use_device="cpu", verbose=False).eval()
             self.calculator = CHGNetCalculator(self._model, use_device="cpu", on_isolated_atoms="ignore")
+        atoms: Any = self._model.composition_model
+        self.zero = dict(enumerate(atoms.fc.weight[0].tolist(), 1))
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> Any:
         """Bonds as far as both cutoffs reach once lengths shrink to `smallest` of themselves. Raise BadCrystal."""
@@ -71,7 +97,7 @@ class CHGNet:
         return len(encoded.atom_graph) + len(encoded.bond_graph)
 
     def energies(self, encoded: Sequence[Any]) -> list[float]:
-        """Energies in eV per cell, corrections inside."""
+        """Energies in eV per cell; those of chgnet have the corrections inside."""
         import torch
 
         with torch.no_grad():

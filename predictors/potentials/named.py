@@ -12,15 +12,20 @@ from predictors.errors import PotentialMissing
 if TYPE_CHECKING:
     from predictors.potentials.base import Potential
 
-POTENTIALS = {"7net-0": ("sevennet", "SevenNet"), "chgnet": ("chgnet", "CHGNet")}
-"""Name, which is that of its level too -> the module here and the class."""
+POTENTIALS = {
+    "7net-0": ("sevennet", "SevenNet"),
+    "7net-l3i5": ("sevennet", "SevenNet"),
+    "chgnet": ("chgnet", "CHGNet"),
+    "chgnet-r2scan": ("chgnet", "CHGNet"),
+}
+"""Name, which is that of its level too -> the module here and the class, which is made with the name."""
 
 
 @cache
 def load_potential(name: str) -> Potential:
     """One of POTENTIALS, loaded once per process. Raise PotentialMissing where its package isn't installed."""
     module, attribute = POTENTIALS[name]
-    made: Potential = getattr(import_module(f"predictors.potentials.{module}"), attribute)()
+    made: Potential = getattr(import_module(f"predictors.potentials.{module}"), attribute)(name)
     return made
 
 

@@ -1,12 +1,15 @@
-"""7net-0: the pretrained potential that labels by default (Park et al., JCTC 20, 4857, 2024; MPtrj, PBE/PBE+U).
+"""SevenNet's pretrained potentials (Park et al., JCTC 20, 4857, 2024; MPtrj, PBE/PBE+U), as its wheel holds them.
 
-Its energies are uncorrected, as VASP would give them.
+7net-0 labels by default; 7net-l3i5 has features of one order more. Their energies are uncorrected, as VASP would give
+them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,21 +20,37 @@ from predictors.potentials.base import check_surroundings
 from predictors.potentials.named import installed
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What differs from one set of weights to another.
+
+    version: the words after the package's version
+    batch_cost, most_cost: edges, as in Potential; larger batches leave the cache and gain nothing on a CPU
+    """
+
+    version: str
+    batch_cost: int
+    most_cost: int
+
+
+WEIGHTS = {"7net-0": Weights("", 1_500, 80_000), "7net-l3i5": Weights(" l3i5", 1_500, 33_000)}
+
+
 class SevenNet:
     """A graph is the dict of arrays that sevenn builds of ASE's atoms, with vectors for edges."""
 
-    name = "7net-0"
-    batch_cost = 1_500  # edges; larger batches leave the cache and gain nothing on a CPU
-    most_cost = 80_000
+    zero: Mapping[int, float] = MappingProxyType({})
 
-    def __init__(self) -> None:
-        """Raise PotentialMissing where sevenn isn't installed."""
-        self.version = f"sevenn {installed('sevenn')}"
+    def __init__(self, name: str) -> None:
+        """One of WEIGHTS. Raise PotentialMissing where sevenn isn't installed."""
+        weights = WEIGHTS[name]
+        self.name, self.batch_cost, self.most_cost = name, weights.batch_cost, weights.most_cost
+        self.version = f"sevenn {installed('sevenn')}{weights.version}"
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         from sevenn.calculator import SevenNetCalculator
 
         tune_cpu(1)
-        self.calculator = SevenNetCalculator("7net-0", device="cpu")
+        self.calculator = SevenNetCalculator(name, device="cpu")
         self.elements = tuple(sorted(self.calculator.type_map))
 
     def encode(self, crystal: CrystalLike, smallest: float = 1.0) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from predictors.predictor import Predictor
 from predictors.published_model import PublishedConfig, PublishedModel
 from predictors.structure_model import StructureConfig, StructureModel
 
-PACKAGES = {"7net-0": "sevenn", "chgnet": "chgnet"}
+PACKAGES = {"7net-0": "sevenn", "7net-l3i5": "sevenn", "chgnet": "chgnet", "chgnet-r2scan": "chgnet"}
 CLOSE = 1e-4  # eV/atom
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
@@ -250,7 +250,7 @@ def test_what_is_too_good_to_be_true_is_refused() -> None:
 def test_what_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("chgnet", reason="the extra `potentials` isn't installed")
     potential = load_potential("chgnet")
-    monkeypatch.setattr(type(potential), "most_cost", 2_000)
+    monkeypatch.setattr(potential, "most_cost", 2_000)
     found = PotentialPredictor(potential, ModelRecord("made up", potential.elements), energy_per_atom).predict(
         [SALT, supercell(SALT, 3)]
     )

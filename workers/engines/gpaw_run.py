@@ -228,7 +228,8 @@ def _valence(number: int) -> float:
     from ase.data import chemical_symbols
     from gpaw.setup_data import SetupData
 
-    return float(SetupData(chemical_symbols[number], "PBE").Nv)
+    electrons: float = SetupData(chemical_symbols[number], "PBE").Nv  # type: ignore[assignment]  # None in older files
+    return electrons
 
 
 def _gap(atoms: Any) -> float:

@@ -101,7 +101,7 @@ def test_a_potential_predicts_at_no_other_level(lode: Any, file: str):
         assert "'chgnet' predicts at level 'chgnet'" in str(told)
     told = lode("predict", file, "--model", "mace", "--no-registry").exception
     assert isinstance(told, NotFound)
-    assert "7net-0, chgnet" in str(told)
+    assert "7net-0, 7net-l3i5, chgnet, chgnet-r2scan" in str(told)
 
 
 def test_bad_files_beside_good_ones(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,23 @@ def test_counts_and_reasons(session: Session):
 
 @pytest.mark.parametrize("name", [name for name in shipped_levels() if load_level(name).kind == "potential"])
 def test_a_shipped_level_as_it_is_shown(session: Session, name: str):
-    ensure_level(session, load_level(name))
+    level = load_level(name)
+    ensure_level(session, level)
     found = level_facts(session, name)
-    assert (found["kind"], found["correction_scheme"]) == (load_level(name).kind, load_level(name).correction_scheme)
+    assert (found["kind"], found["correction_scheme"]) == (level.kind, level.correction_scheme)
     assert found["entries"] == 0
     origins = {one["element"]: one["from"] for one in found["references"]}
-    assert (origins["O"], origins["Fe"], origins["Yb"]) == ("table", "table", "engine")
+    assert (origins["O"], origins["Fe"]) == ("table", "table")
+    assert {element for element, origin in origins.items() if origin == "engine"} == level.references.keys() - set(
+        level.tabulated
+    )
+
+
+@pytest.mark.parametrize("name", shipped_levels())
+def test_corrections_of_pbe_touch_no_level_of_another_functional(name: str):
+    level = load_level(name)
+    assert level.correction_scheme in ("none", "as imported") or level.functional == "PBE/PBE+U"
+    assert level_of({**asdict(level), "tabulated": list(level.tabulated)}) == level
 
 
 @pytest.mark.parametrize("name", ["mp2018", "oqmd"])
@@ -106,6 +118,8 @@ def test_a_level_is_added_once_and_never_changed(session: Session):
         ({"names": "x"}, "a level has no names"),
         ({"engine": ""}, "a level needs engine"),
         ({"correction_scheme": "MP2018"}, "correction_scheme is MP2020, none or"),
+        ({"correction_scheme": "MP2020", "functional": "r2SCAN"}, "corrects PBE and PBE\\+U alone"),
+        ({"correction_scheme": "MP2020", "functional": "PBEsol"}, "the functional is PBEsol"),
         ({"references": {"Xx": -1.0}}, "element -> eV/atom, not 'Xx'"),
         ({"references": {"O": "low"}}, "element -> eV/atom, not 'O'"),
         ({"references": {"O": float("nan")}}, "element -> eV/atom, not 'O'"),
