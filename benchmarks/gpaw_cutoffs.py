@@ -1,11 +1,11 @@
-"""Which cutoff each element's dataset needs in GPAW: where the stress of a small cell is that of a far higher cutoff.
+"""Which cutoff each element's dataset needs in GPAW: where a small cell has the stress that it has at a far higher one.
 
-    python -m benchmarks.gpaw_cutoffs [--quick] [--elements Mg,O] [--out FILE]        needs `make dft`; an hour on one core
+    python -m benchmarks.gpaw_cutoffs [--quick] [--elements Mg,O] [--out FILE]      needs `make dft`; an hour
 
-One atom in a face-centred cell of its usual volume (workers/candidates/atomic_volumes.json), squeezed by a tenth as in a
-compound, 3 x 3 x 3 k-points, smeared, without spin. A basis too small shows as a false stress, which lets cells shrink:
-allowed is TOLERANCE of stress times volume, a third of what a relaxation to 0.03 eV/angstrom leaves; the energy's own
-error is printed. Elements that were done are kept in FILE, a line of JSON each. The last line is JSON: cutoff -> elements.
+One atom in a face-centred cell of its usual volume (workers/candidates/atomic_volumes.json), squeezed by a tenth, 3 x 3
+x 3 k-points, smeared, without spin. A basis too small shows as a false stress, which lets cells shrink: allowed is
+TOLERANCE of stress times volume, as much as a relaxation to 0.03 eV/angstrom leaves; the energy's own error is printed.
+Elements that were done are kept in FILE, a line of JSON each. The last line is JSON: cutoff -> elements.
 """
 
 from __future__ import annotations

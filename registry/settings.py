@@ -7,6 +7,7 @@ Importing this module takes pydantic along (0.4 s): the command line imports it 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
         default=None, ge=0.5, description="GiB that one calculation may have; whatever there is when empty"
     )
     vasp: str = Field(default="vasp_std", description="words of VASP's command, after those of mpi")
+    vasp_incar: str = Field(default="", description="tags of its INCAR that belong to this machine: NCORE=4 KPAR=2")
     potcars: Path | None = Field(
         default=None, description="folder of VASP's potentials in pymatgen's layout; PMG_VASP_PSP_DIR when empty"
     )
@@ -66,6 +68,13 @@ class Settings(BaseSettings):
     @classmethod
     def _words(cls, text: str) -> str:
         shlex.split(text)  # ValueError for quotes that nobody closes
+        return text
+
+    @field_validator("vasp_incar")
+    @classmethod
+    def _tags(cls, text: str) -> str:
+        if wrong := [word for word in text.split() if not re.fullmatch(r"\w+=[\w.]+", word)]:
+            raise ValueError(f"must read TAG=VALUE TAG=VALUE, without blanks within, not {' '.join(wrong)}")
         return text
 
     @field_validator("database_url")

@@ -37,6 +37,7 @@ COMMANDS = {
     "polymorphs": ("api.cli.polymorphs", "polymorphs", "Structures of a composition, ranked, and which are one."),
     "level": ("api.cli.level", "level", "Levels of theory: references, corrections, what they hold."),
     "model": ("api.cli.model", "model", "Train, list and promote models."),
+    "potential": ("api.cli.potential", "potential", "Potentials of your own, as engines of levels."),
     "predict": ("api.cli.predict", "predict", "Predict energies and stability of crystals in files."),
     "campaign": ("api.cli.campaign", "campaign", "Discovery campaigns."),
     "validate": ("api.cli.validate", "validate", "Hold the registry against what is known, or a higher level."),

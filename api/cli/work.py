@@ -185,6 +185,7 @@ def machine_of() -> Machine:
 
     from registry.settings import load_settings
     from workers.engines.base import Machine
+    from workers.engines.vasp_changes import parallel_tags
 
     settings = load_settings()
     return Machine(
@@ -193,6 +194,7 @@ def machine_of() -> Machine:
         memory=None if settings.memory is None else int(settings.memory * 2**30),
         vasp=tuple(shlex.split(settings.vasp)),
         potcars=settings.potcars,
+        vasp_incar=parallel_tags(settings.vasp_incar),
     )
 
 

@@ -33,6 +33,9 @@ FORMATION = "formation"
 CORRECTED = {"PBE", "GGA", "U"}
 """The words for the functionals that MP2020's corrections were fitted to."""
 
+OWN_POTENTIAL = "sevennet"
+"""The engine of a level whose settings name the files of a potential: `model`, a folder, and their `sha256`."""
+
 DFT_ENGINES = frozenset({"vasp", "gpaw", "quantum-espresso", "abinit", "cp2k", "castep", "fhi-aims", "siesta"})
 DIATOMIC, NOBLE = ("H", "N", "O", "F", "Cl"), ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
 GASES = {**{symbol: f"{symbol}2" for symbol in DIATOMIC}, **{symbol: symbol for symbol in NOBLE}}
@@ -149,6 +152,9 @@ def _check_parts(table: Mapping[str, Any]) -> None:
     if not isinstance(table["settings"], dict) or not isinstance(table["references"], dict):
         raise SettingsError("settings and references are JSON objects")
     _check_task(table["settings"])
+    own = [name for name in ("model", "sha256") if not isinstance(table["settings"].get(name), str)]
+    if table["engine"] == OWN_POTENTIAL and own:
+        raise SettingsError(f"the settings of a level of engine {OWN_POTENTIAL} say {', '.join(own)}")
     for element, energy in table["references"].items():
         number = isinstance(energy, int | float) and not isinstance(energy, bool) and math.isfinite(energy)
         if element not in ATOMIC_NUMBERS or not number:
@@ -161,7 +167,7 @@ def _check_parts(table: Mapping[str, Any]) -> None:
 
 
 def _check_task(settings: Mapping[str, Any]) -> None:
-    """What every label engine reads of a level's settings."""
+    """What label engines read of a level's settings."""
     if settings.get("task", "relax") not in ("relax", "static"):
         raise SettingsError("the setting task is relax or static")
     if (first := settings.get("prerelax")) is not None and first not in shipped_levels():

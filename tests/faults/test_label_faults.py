@@ -193,4 +193,3 @@ def test_no_density_within_the_steps_is_mended_by_another_way(engine: Engine):
     row = one_outcome(engine, Machine())
     assert (row.state, row.off_hull) == (CalculationState.CONVERGED, None)
     assert row.changes["max_electronic"] == 400
-

@@ -11,8 +11,8 @@ import numpy as np
 
 from predictors.potentials.named import POTENTIALS
 from registry.crystal import Crystal, Floats
-from registry.errors import LabelFailure
-from registry.hull.levels import Level, load_level
+from registry.errors import LabelFailure, MissingExtra
+from registry.hull.levels import OWN_POTENTIAL, Level, load_level
 from registry.states import ErrorClass
 
 
@@ -122,6 +122,7 @@ class Machine:
     mpi: the words before a parallel program, as ("mpirun", "-np", "4"); scratch: a folder for those of calculations,
     the system's where it is None; memory: bytes that one calculation may have in all, None: whatever there is
     vasp: the words of VASP's command; potcars: the folder of its potentials, pymatgen's own setting where it is None
+    vasp_incar: tags of INCAR that say in which parallel parts VASP works here, and decide no energy
     """
 
     mpi: tuple[str, ...] = ()
@@ -129,6 +130,7 @@ class Machine:
     memory: int | None = None
     vasp: tuple[str, ...] = ("vasp_std",)
     potcars: Path | None = None
+    vasp_incar: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranks(self) -> int:
@@ -170,6 +172,8 @@ def _engine_of(level: Level, machine: Machine | None) -> Engine:
         from workers.engines.potential import PotentialEngine
 
         return PotentialEngine(level.engine)
+    if level.engine == OWN_POTENTIAL:
+        return _own_potential(level)
     if level.engine == "gpaw":
         from workers.engines.gpaw import Gpaw
 
@@ -178,8 +182,23 @@ def _engine_of(level: Level, machine: Machine | None) -> Engine:
         from workers.engines.vasp import Vasp
 
         return Vasp(level.settings, machine or Machine())
-    known = ", ".join([*POTENTIALS, "gpaw", "vasp"])
+    known = ", ".join([*POTENTIALS, OWN_POTENTIAL, "gpaw", "vasp"])
     raise LabelFailure(ErrorClass.MISSING_ENGINE, f"no engine '{level.engine}' here; there are: {known}")
+
+
+def _own_potential(level: Level) -> Engine:
+    """A model that somebody has trained, which not every node may have."""
+    from predictors.errors import BadCheckpoint, PotentialMissing
+    from predictors.potentials.trained import load_trained
+    from workers.engines.potential import PotentialEngine
+
+    try:
+        potential = load_trained(Path(str(level.settings["model"])), str(level.settings["sha256"]))
+    except PotentialMissing as missing:
+        raise MissingExtra(missing.package, "potentials") from missing
+    except (BadCheckpoint, OSError) as error:
+        raise LabelFailure(ErrorClass.MISSING_ENGINE, str(error)) from error
+    return PotentialEngine(potential)
 
 
 VOLUME_PER_ATOM = (2.0, 200.0)  # cubic angstrom
