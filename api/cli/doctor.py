@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ EXTRAS = {
     "potentials": ("sevenn", "chgnet", "ase"),
     "dft": ("gpaw", "gpaw_data", "custodian"),
 }
+GPAW_NEEDS = {"xc": "libxc-dev", "openblas": "libopenblas-dev", "mpi": "libopenmpi-dev openmpi-bin"}
+"""Library -> the packages of Debian that bring it, with what building takes."""
+
 Check = Callable[[], dict[str, Any]]
 
 
@@ -23,7 +27,7 @@ Check = Callable[[], dict[str, Any]]
 @as_json
 def doctor(as_json: bool) -> None:
     """Check what this machine has and say what is missing. Exit code 1 if something needed is."""
-    checks: list[Check] = [_python, _cluster, _server, _schema, _shipped_model, _hull_solver, _dgl, _vasp]
+    checks: list[Check] = [_python, _cluster, _server, _schema, _shipped_model, _hull_solver, _dgl, _gpaw, _vasp]
     rows = [_checked(check) for check in checks] + [_extra(name, modules) for name, modules in EXTRAS.items()]
     print_json(rows) if as_json else print_table(rows, ["check", "ok", "note"])
     if not all(row["ok"] or row.get("optional") for row in rows):
@@ -105,6 +109,23 @@ def _vasp() -> dict[str, Any]:
     except LabelFailure as failure:
         note, ok = str(failure), False
     return {"check": "vasp", "ok": ok, "note": note, "optional": True}
+
+
+def _gpaw() -> dict[str, Any]:
+    """It is built where it is installed, against libraries of the system that may be missing later."""
+    from ctypes.util import find_library
+
+    from registry.errors import MissingExtra
+    from workers.engines.gpaw import elements, installed
+
+    try:
+        version = installed()
+        importlib.import_module("gpaw")
+        return {"check": "gpaw", "ok": True, "note": f"{version}, {len(elements())} elements", "optional": True}
+    except (MissingExtra, ImportError) as error:
+        lacking = [package for library, package in GPAW_NEEDS.items() if find_library(library) is None]
+        first = f"; before it: apt-get install {' '.join(lacking)}" if lacking else ""
+        return {"check": "gpaw", "ok": False, "note": f"{error}{first}", "optional": True}
 
 
 def _extra(name: str, modules: tuple[str, ...]) -> dict[str, Any]:

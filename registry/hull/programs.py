@@ -45,10 +45,23 @@ def fill(chosen: Ints, elements: Ints, phases: Compositions) -> Simplex:
         energies[j], weights[j] = phases.energies[phase], phases.weights[phase]
         for i in range(phases.offsets[phase], phases.offsets[phase] + phases.sizes[phase]):
             columns[row[phases.numbers[i]], j] = phases.fractions[i]
-    basis, inverse, work, prices = np.empty(k, np.int64), np.empty((k, k)), np.empty((k, k)), np.empty(m)
+    basis, inverse, work = np.empty(k, np.int64), np.empty((k, k)), np.empty((k, k))
+    prices, allowed = np.empty(m), np.ones(m, np.bool_)
     shares, tilted, potentials, direction = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
     return Simplex(
-        columns, energies, weights, prices, basis, inverse, work, tilt, shares, tilted, potentials, direction
+        columns,
+        energies,
+        weights,
+        prices,
+        allowed,
+        basis,
+        inverse,
+        work,
+        tilt,
+        shares,
+        tilted,
+        potentials,
+        direction,
     )
 
 
@@ -57,7 +70,7 @@ def solve_one(phase: int, lp: Simplex, chosen: Ints, own: int, query: Compositio
     begin = query.offsets[phase]
     target = query.fractions[begin : begin + query.sizes[phase]]
     start(lp, target)
-    minimise(lp, own)
+    minimise(lp, target, own)
     out.energies[phase] = polish(lp, target)
     for i in range(len(target)):
         out.basis[begin + i] = chosen[lp.basis[i]]

@@ -7,9 +7,11 @@
 The pure elements are the first basis, so that no first phase is needed. The duals are the chemical potentials. Chemical
 systems are solved from small to large: a phase that is not stable in its own system can't be part of a hull above it.
 
-Of several optimal bases one is meant, whichever way led there: that of energies e_j + eps w_j and amounts b + delta v,
-with eps, delta -> 0, fixed weights w_j of the phases and v of the elements. So a program's result depends on the phases
-that compete and on nothing else, and one that a new phase can't enter needn't be solved again.
+Of several optimal bases one is meant, whichever way led there. Amounts are b + delta v, with delta -> 0 and fixed
+weights v of the elements, so that a mixture of few phases has one facet too. Where others cost nearly as much, the
+columns near the optimum alone are solved again from the elements, and the basis where that ends is meant: columns
+further off, which may have led another way, have no say in it. So a program's result depends on the phases that compete
+and on nothing else, and one that a new phase can't enter needn't be solved again.
 """
 
 from __future__ import annotations
@@ -19,21 +21,25 @@ from typing import NamedTuple
 import numpy as np
 
 from registry.compiled import inner
-from registry.hull.phases import Floats, Ints
+from registry.hull.phases import Flags, Floats, Ints
 
 PRICE_TOLERANCE = 1e-12
 PIVOT_TOLERANCE = 1e-10
-WEIGHT_TOLERANCE = 1e-9
 SHARE_TOLERANCE = 1e-12
 TIE = 1e-13
 DANTZIG_STEPS = 200
 STEP_LIMIT = 20_000
 
+NEAR = 3.7e-10
+"""eV/atom: columns priced no higher than this at the optimum are near it. Well above PRICE_TOLERANCE, within which ways
+may end apart; below `living.REACH`, within which a phase that comes has programs solved again. No round number, so that
+differences of round energies don't lie on it."""
+
 
 class Simplex(NamedTuple):
     """One program's state: k elements, m phases.
 
-    columns: (k, m); energies, weights, prices: (m,); basis: (k,) columns in the basis
+    columns: (k, m); energies, weights, prices: (m,); allowed: (m,) to enter; basis: (k,) columns in the basis
     inverse: (k, k) of the basis; work: (k, k)
     tilt: (k,) the elements' weights; shares, tilted: (k,) of the amounts and of the tilt; potentials, direction: (k,)
     """
@@ -42,6 +48,7 @@ class Simplex(NamedTuple):
     energies: Floats
     weights: Floats
     prices: Floats
+    allowed: Flags
     basis: Ints
     inverse: Floats
     work: Floats
@@ -78,31 +85,18 @@ def _price(lp: Simplex) -> None:
 
 @inner
 def _entering(lp: Simplex, banned: int, first: bool) -> int:
-    """The column of the most negative price (Dantzig), or the first of a negative one (Bland); -1 at the optimum."""
+    """The column of the most negative price (Dantzig), or the first of a negative one (Bland); -1 at the optimum.
+
+    Of equal ones that of the smaller weight: columns come in any order.
+    """
     chosen, lowest = -1, -PRICE_TOLERANCE
     for j in range(len(lp.prices)):
-        if lp.prices[j] < lowest and j != banned:
+        if lp.prices[j] > lowest or j == banned or not lp.allowed[j]:
+            continue
+        if lp.prices[j] < lowest or chosen < 0 or lp.weights[j] < lp.weights[chosen]:
             chosen, lowest = j, lp.prices[j]
             if first:
                 break
-    return chosen
-
-
-@inner
-def _entering_tie(lp: Simplex, banned: int) -> int:
-    """Of the columns that cost nothing to take in, the one that lowers the weight most; -1 where none does."""
-    chosen, lowest, k = -1, -WEIGHT_TOLERANCE, len(lp.basis)
-    for j in range(len(lp.prices)):
-        if lp.prices[j] > PRICE_TOLERANCE or j == banned or holds(lp.basis, j):
-            continue
-        weight = lp.weights[j]
-        for i in range(k):
-            share = 0.0
-            for row in range(k):
-                share += lp.inverse[i, row] * lp.columns[row, j]
-            weight -= share * lp.weights[lp.basis[i]]
-        if weight < lowest:
-            chosen, lowest = j, weight
     return chosen
 
 
@@ -151,13 +145,43 @@ def _pivot(lp: Simplex, enter: int, leave: int) -> None:
 
 
 @inner
-def minimise(lp: Simplex, banned: int) -> None:
-    """Pivots to the optimum that is meant: Dantzig's rule, or the first column that helps if a program takes long."""
+def minimise(lp: Simplex, target: Floats, banned: int) -> None:
+    """Pivots to the optimum that is meant: where others cost nearly as much, with the columns near it from the start.
+
+    A third turn takes in what those left out: nothing, unless a basis is all but singular.
+    """
+    for turn in range(3):
+        _descend(lp, banned)
+        if turn == 0:
+            if not _is_tied(lp, banned):
+                return
+            _narrow(lp)
+            start(lp, target)
+        elif turn == 1:
+            lp.allowed[:] = True
+
+
+@inner
+def _is_tied(lp: Simplex, banned: int) -> bool:
+    """Whether columns outside the basis lie near it."""
+    tied = False
+    for j in range(len(lp.prices)):
+        tied = tied or (lp.prices[j] <= NEAR and j != banned and not holds(lp.basis, j))
+    return tied
+
+
+@inner
+def _narrow(lp: Simplex) -> None:
+    for j in range(len(lp.prices)):
+        lp.allowed[j] = lp.prices[j] <= NEAR
+
+
+@inner
+def _descend(lp: Simplex, banned: int) -> None:
+    """Dantzig's rule, or the first column that helps if a program takes long."""
     for step in range(STEP_LIMIT):
         _price(lp)
         enter = _entering(lp, banned, step >= DANTZIG_STEPS)
-        if enter < 0:
-            enter = _entering_tie(lp, banned)
         if enter < 0:
             return
         leave = _leaving(lp, enter)
@@ -225,5 +249,5 @@ def _sort_by_weight(lp: Simplex) -> None:
 def add_itself(lp: Simplex, own: int, target: Floats) -> None:
     """Goes on from the competing facet to one of the hull that includes the composition itself."""
     _pivot(lp, own, _leaving(lp, own))
-    minimise(lp, len(lp.prices))
+    minimise(lp, target, len(lp.prices))
     polish(lp, target)
