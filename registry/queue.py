@@ -114,8 +114,14 @@ def finish_held(session: Session, claims: Sequence[Claim]) -> None:
 def fail(
     session: Session, claim: Claim, error_class: str, error: str, retry_after: float | None, elsewhere: bool = False
 ) -> None:
-    """Give a row back for `retry_after` seconds, or bury it (None); `elsewhere`: other hosts first. LeaseLost."""
-    told = {"error_class": error_class, "error": error[:2000], "failed_on": HOST if elsewhere else None}
+    """Give a row back for `retry_after` seconds, or bury it (None). Raises LeaseLost.
+
+    elsewhere: other hosts go first; while there are any it costs no attempt
+    """
+    told = {"error_class": error_class, "error": error[:2000]}
+    values = {"id": claim.id, "token": claim.token, "host": HOST, **told}
+    if elsewhere and run(session.connection(), "pass_on", values).rowcount == 1:
+        return
     _settle(session, claim, "fail", {**told, "retry_after": retry_after})
 
 

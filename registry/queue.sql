@@ -46,9 +46,9 @@ SET state = 'waiting', token = NULL, lease_until = NULL, worker_id = NULL, attem
 WITH found AS (
     SELECT id, priority, error_class IS NOT DISTINCT FROM 'node_lost' AS suspect FROM work
     WHERE kind = %(kind)s AND state = 'waiting' AND run_after <= now()
-      AND (failed_on IS DISTINCT FROM %(host)s OR NOT EXISTS (
+      AND (failed_on IS NULL OR %(host)s <> ALL(failed_on) OR NOT EXISTS (
         SELECT FROM worker
-        WHERE host <> %(host)s AND stopped_at IS NULL AND beat_at > now() - interval '5 minutes'
+        WHERE host <> ALL(failed_on) AND stopped_at IS NULL AND beat_at > now() - interval '5 minutes'
           AND %(kind)s = ANY(kinds)))
     ORDER BY priority, id
     LIMIT %(batch)s
@@ -85,9 +85,18 @@ WHERE token = %(token)s AND state = 'running';
 
 -- name: fail
 UPDATE work SET state = CASE WHEN %(retry_after)s::float8 IS NULL THEN 'dead' ELSE 'waiting' END,
-       token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s, failed_on = %(failed_on)s,
+       token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s,
        run_after = now() + make_interval(secs => coalesce(%(retry_after)s::float8, 0))
 WHERE id = %(id)s AND token = %(token)s AND state = 'running';
+
+-- name: pass_on
+-- For what this host lacks. While a worker of the kind is alive on a host that hasn't failed so, it costs no attempt.
+UPDATE work SET state = 'waiting', token = NULL, lease_until = NULL, error_class = %(error_class)s, error = %(error)s,
+       failed_on = array_append(failed_on, %(host)s), run_after = now(), attempts = attempts - 1
+WHERE id = %(id)s AND token = %(token)s AND state = 'running' AND EXISTS (
+    SELECT FROM worker
+    WHERE host <> ALL(array_append(work.failed_on, %(host)s)) AND stopped_at IS NULL
+      AND beat_at > now() - interval '5 minutes' AND work.kind = ANY(kinds));
 
 -- name: go_on
 -- An attempt that was interrupted has come some way: the row waits for the next one, and has lost no attempt.

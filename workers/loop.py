@@ -31,6 +31,7 @@ from workers.retries import MAX_ATTEMPTS, POLICIES, Then, retry_delay
 log = logging.getLogger("lode.worker")
 
 ALIVE_SECONDS = 60.0
+REFUSED_SECONDS = 600.0  # that a result is offered to a server that is there but has no room, or no time, for it
 STORING_SECONDS = 20.0
 """What storing a result may take, at the end of a walltime or with a database that is away while the loop stops."""
 
@@ -242,12 +243,20 @@ class Loop:
             except OperationalError as error:
                 if self._stop.is_set():
                     given_up = min(given_up, time.monotonic() + STORING_SECONDS)
+                elif not is_away(error):
+                    given_up = min(given_up, time.monotonic() + REFUSED_SECONDS)
                 if time.monotonic() > given_up:
                     raise
                 log.warning("the database is away, the result waits for it: %s", error.orig)
                 time.sleep(min(self.poll_seconds, 1.0))
         for one in told:
             self.on_outcome(one)
+
+
+def is_away(error: OperationalError) -> bool:
+    """Whether there was no connection (SQLSTATE 08, 57P, or none at all); else the server itself refused."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
 
 
 def _settled(session: Session, outcome: Outcome | Together) -> list[Outcome]:
@@ -319,9 +328,12 @@ class Heart:
             raise LeaseLost(f"{self._claim.kind} {self._claim.subject_id}: the lease ran out while it was worked on")
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._lease_seconds / 3):
+        """After a beat that did not come through the next is soon: the lease may end right after the server is back."""
+        rest = self._lease_seconds / 3
+        while not self._stop.wait(rest):
             try:
                 held = queue.beat(self._engine, self._claim.token, self._worker_id, self._lease_seconds)
-                self._lost = held == 0
+                self._lost, rest = held == 0, self._lease_seconds / 3
             except OperationalError as error:
+                rest = min(1.0, self._lease_seconds / 3)
                 log.warning("a beat didn't reach the database: %s", error.orig)

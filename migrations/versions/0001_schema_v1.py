@@ -378,7 +378,10 @@ def upgrade() -> None:
         sa.Column("error_class", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column(
-            "failed_on", sa.Text(), nullable=True, comment="a host that lacks what it takes: others go first"
+            "failed_on",
+            postgresql.ARRAY(sa.Text()),
+            nullable=True,
+            comment="hosts that lack what it takes: others go first",
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(

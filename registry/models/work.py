@@ -59,5 +59,7 @@ class Work(Base):
     run_after: Mapped[Now]
     error_class: Mapped[str | None]
     error: Mapped[str | None]
-    failed_on: Mapped[str | None] = mapped_column(comment="a host that lacks what it takes: others go first")
+    failed_on: Mapped[list[str] | None] = mapped_column(
+        ARRAY(Text), comment="hosts that lack what it takes: others go first"
+    )
     created_at: Mapped[Now]

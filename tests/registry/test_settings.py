@@ -72,6 +72,7 @@ def test_an_empty_url_means_the_embedded_server(monkeypatch: pytest.MonkeyPatch)
         ("start_seconds = -1", "LODE_START_SECONDS .* greater than 0"),
         ('mpi = "mpirun \'-np 2"', "LODE_MPI .* No closing quotation"),
         ('vasp = "vasp_std \'of mine"', "LODE_VASP .* No closing quotation"),
+        ('vasp_incar = "NCORE = 4"', "LODE_VASP_INCAR .* must read TAG=VALUE .* not NCORE = 4"),
         ("home = ", "lode.toml can't be read"),
     ],
 )

@@ -19,6 +19,7 @@ from typing import Any
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure, MissingExtra
+from registry.hull.levels import load_level
 from registry.identity.composition import SYMBOLS
 from registry.states import ErrorClass
 from workers.engines.base import (
@@ -40,7 +41,7 @@ PROOF = ("cutoff", "kpoints", "metal", "electronic_steps")
 DEFAULTS: Mapping[str, Any] = {
     "xc": "PBE",
     "cutoff": 500.0,  # eV
-    "cutoffs": {"O": 800.0, "F": 800.0, "N": 800.0},
+    "cutoffs": load_level("gpaw-pbe").settings["cutoffs"],
     "look_share": 0.6,  # of the cutoff, for the look at whether it is a metal
     "density_metal": 4.0,  # k-points per reciprocal angstrom, over 2 pi
     "density_insulator": 2.5,

@@ -79,7 +79,8 @@ def optimizer_of(atoms: Atoms, changes: Mapping[str, Any], max_step: float) -> A
 
 
 def static_with(calculator: Calculator, crystal: Crystal, zero: float = 0.0) -> Label:
-    """The crystal as it stands; `zero` as in `relax_with`. Raises LabelFailure: unphysical_*."""
+    """The crystal as it stands; `zero` as in `relax_with`. Raises LabelFailure: overlapping_atoms, unphysical_*."""
+    check_start(crystal)
     wall, cpu = time.perf_counter(), time.process_time()
     atoms = to_atoms(crystal)
     atoms.calc = calculator

@@ -128,6 +128,7 @@ class Vasp:
         files = potcar_files(symbols, functional_of(settings), self.machine.potcars)
         job |= {
             "command": [*self.machine.mpi, *self.machine.vasp],
+            "machine_tags": dict(self.machine.vasp_incar),
             "potcars": {element: str(path) for element, path in files.items()},
             "mesh_coords": crystal.frac_coords.tolist(),
             "resumed": job["coords"] != crystal.frac_coords.tolist() or job["lattice"] != crystal.lattice.tolist(),

@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from registry.errors import SettingsError
+
 Tags = Mapping[str, Any]
 Change = tuple[Any, Any]
 """Asked for and used; None: not given, so VASP's default."""
 
-ANOTHER_WAY = frozenset(
+PARALLEL = frozenset({"NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALAPACK", "LSCALU", "LASYNC"})
+"""In which parts the work is done: what a machine may say (LODE_VASP_INCAR)."""
+
+ANOTHER_WAY = PARALLEL | frozenset(
     {
         *("AMIX", "BMIX", "AMIX_MAG", "BMIX_MAG", "AMIN", "IMIX", "MAXMIX", "WC", "INIMIX", "MIXPRE"),
         *("NELM", "NELMIN", "NELMDL", "TIME", "ISEARCH", "LSUBROT", "IWAVPR", "INIWAV", "ISTART"),
         *("IBRION", "POTIM", "NSW", "SMASS", "NFREE", "IOPT"),
         *("ISYM", "SYMPREC"),
         *("LCHARG", "LWAVE", "LAECHG", "LVTOT", "LVHAR", "LELF", "LORBIT", "NWRITE", "NEDOS", "SYSTEM"),
-        *("NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALAPACK", "LSCALU", "LASYNC"),
     }
 )
 """How the minimum is looked for, in which parallel parts, and what is written down: not where it is.
@@ -31,9 +35,28 @@ Whether it was found is seen from the run itself, so that NELM and NSW are among
 SELF_CONSISTENT = ("n", "v", "f", "a", "c", "d")
 """First letters of Normal, VeryFast, Fast, All, Conjugate, Damped, as VASP reads ALGO."""
 
+SETTING = "LODE_VASP_INCAR (or vasp_incar in lode.toml)"
 WIDEST = 0.2  # eV, of the smearing in a relaxation: what MPRelaxSet's users give to metals
 DEFAULTS: Tags = {"EDIFF": 1e-4, "KSPACING": 0.5, "SIGMA": 0.2, "ISMEAR": 1, "LREAL": False, "ALGO": "Normal"}
 """VASP's own, of tags that are compared by size."""
+
+
+def parallel_tags(words: str) -> dict[str, str]:
+    """Tag -> value of "NCORE=4 KPAR=2". Raise SettingsError for tags that belong to a level, and for other values."""
+    pairs = [word.partition("=") for word in words.split()]
+    tags = {tag.upper(): value for tag, _, value in pairs}
+    if others := sorted(tags.keys() - PARALLEL):
+        known = ", ".join(sorted(PARALLEL))
+        raise SettingsError(f"{SETTING}: {', '.join(others)} can't be a machine's, which has {known}; see docs/vasp.md")
+    if wrong := sorted(f"{tag}={value}" for tag, value in tags.items() if not _is_parallel_value(tag, value)):
+        raise SettingsError(f"{SETTING}: {', '.join(wrong)}: a number from 1, or .TRUE. or .FALSE. for tags with L")
+    return tags
+
+
+def _is_parallel_value(tag: str, value: str) -> bool:
+    if tag.startswith("L"):
+        return value.strip(".").upper() in ("TRUE", "FALSE", "T", "F")
+    return value.isdecimal() and int(value) > 0
 
 
 def differences(asked: Tags, used: Tags) -> dict[str, Change]:

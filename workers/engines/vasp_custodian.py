@@ -28,6 +28,7 @@ from custodian.vasp.handlers import (
 )
 from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
+from pymatgen.io.vasp.inputs import Incar
 
 from workers.engines.process import killed_for_memory, tail_of
 from workers.engines.vasp_changes import action_told
@@ -109,6 +110,17 @@ class Run:
         return "".join(tail_of(self.folder / name) for name in (OUT, ERR) if (self.folder / name).exists())
 
 
+class Positive(PositiveEnergyErrorHandler):
+    """Tries a static run again once. Custodian halves POTIM there, too, since its INCAR leaves IBRION to VASP."""
+
+    def correct(self, directory: str = "./") -> dict[str, Any]:
+        moves = Incar.from_file(Path(directory) / "INCAR").get("NSW", 0) > 0
+        if self.n_applied_corrections and not moves:
+            return {"errors": ["Positive energy"], "actions": None}
+        corrected: dict[str, Any] = super().correct(directory)
+        return corrected
+
+
 def run_vasp(
     folder: Path, command: tuple[str, ...], settings: Mapping[str, Any], note: Callable[[Path | None], None]
 ) -> Run:
@@ -148,7 +160,7 @@ def _handlers(frozen_seconds: float) -> list[Any]:
         UnconvergedErrorHandler(),
         NonConvergingErrorHandler(),
         PotimErrorHandler(),
-        PositiveEnergyErrorHandler(),
+        Positive(),
         Frozen(OUT, timeout=frozen_seconds),
         StdErrHandler(ERR),
         LargeSigmaHandler(),

@@ -210,6 +210,19 @@ def sorted_order(crystal: Crystal) -> list[int]:
         return sorted(range(crystal.nsites), key=key)
 
 
+def hand_of(crystal: Crystal) -> int:
+    """1 of a right-handed cell, the only one that VASP takes, -1 of a left-handed one."""
+    return 1 if np.linalg.det(crystal.lattice) > 0 else -1
+
+
+def turned(crystal: Crystal, hand: int) -> Crystal:
+    """The same atoms at the same places; where hand is -1, by vectors and coordinates the other way.
+
+    Pymatgen's POSCAR would turn the vectors of a left-handed cell alone, which is the mirror image.
+    """
+    return crystal if hand == 1 else Crystal(-crystal.lattice, crystal.numbers, -crystal.frac_coords)
+
+
 def reordered(crystal: Crystal, order: Sequence[int]) -> Crystal:
     """The same crystal, its atoms in another order."""
     return Crystal(crystal.lattice, crystal.numbers[list(order)], crystal.frac_coords[list(order)])

@@ -123,12 +123,16 @@ def _number(word: bytes) -> float:
         return float("nan")
 
 
-def as_frame(step: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
-    """In plain lists, the atoms back in the order that they had before they were sorted."""
+def as_frame(step: Mapping[str, Any], order: Sequence[int], hand: int = 1) -> dict[str, Any]:
+    """In plain lists, the atoms back in the order that they had before they were sorted, the cell by its own hand."""
     back = np.argsort(np.asarray(order))
-    atoms = {name: np.asarray(step[name])[back].ravel().tolist() for name in ("coords", "forces")}
-    lattice, stress = np.asarray(step["lattice"]).ravel().tolist(), np.asarray(step["stress"]).tolist()
-    return {"lattice": lattice, "stress": stress, "energy": float(step["energy"]), **atoms}
+    return {
+        "lattice": (hand * np.asarray(step["lattice"])).ravel().tolist(),
+        "coords": (hand * np.asarray(step["coords"])[back] % 1.0).ravel().tolist(),
+        "energy": float(step["energy"]),
+        "forces": np.asarray(step["forces"])[back].ravel().tolist(),
+        "stress": np.asarray(step["stress"]).tolist(),
+    }
 
 
 class Notes:
@@ -137,8 +141,8 @@ class Notes:
     `follow` names the vasprun.xml that is being written, None where its steps are not the level's.
     """
 
-    def __init__(self, folder: Path, order: Sequence[int]) -> None:
-        self._frames, self._order = folder / FRAMES, order
+    def __init__(self, folder: Path, order: Sequence[int], hand: int = 1) -> None:
+        self._frames, self._order, self._hand = folder / FRAMES, order, hand
         self._path: Path | None = None
         self._read = 0
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -179,7 +183,7 @@ class Notes:
         ends = 0
         with self._frames.open("a") as frames:
             for step, ends in steps_in(text):  # noqa: B007 -- read after the loop
-                frames.write(json.dumps(as_frame(step, self._order)) + "\n")
+                frames.write(json.dumps(as_frame(step, self._order, self._hand)) + "\n")
         if CALCULATION not in text[ends:]:  # eigenvalues and states follow the last step, by the gigabyte
             ends = max(ends, len(text) - len(CALCULATION))
         self._read += ends

@@ -33,10 +33,12 @@ from workers.engines.vasp_inputs import (
     IONIC,
     Known,
     Stage,
+    hand_of,
     input_set,
     reordered,
     sorted_order,
     stages_of,
+    turned,
     write_inputs,
 )
 from workers.engines.vasp_outputs import MISREAD, Notes, as_frame, gap_of, magnetism_in, of_another_run, stress_of
@@ -66,18 +68,18 @@ def _main() -> None:
 class Chain:
     """The stages of one calculation; the structure goes from each to the next.
 
-    job: as `job_of` makes it, and besides `mesh_coords`, `resumed`, `command`, `potcars` (element -> file) and
-    `changes`, tags over those that the level's settings give
+    job: as `job_of` makes it, and besides `mesh_coords`, `resumed`, `command`, `potcars` (element -> file), and
+    `machine_tags` and `changes`, tags over those that the level's settings give
     """
 
     def __init__(self, job: Mapping[str, Any], folder: Path) -> None:
         self.job, self.folder, self.settings = job, folder, job["settings"]
         begin = Crystal(job["lattice"], job["numbers"], job["coords"])
-        self.order = sorted_order(begin)
-        self.crystal = reordered(begin, self.order)
-        self.mesh_of = reordered(Crystal(job["mesh_lattice"], job["numbers"], job["mesh_coords"]), self.order)
+        mesh_of = Crystal(job["mesh_lattice"], job["numbers"], job["mesh_coords"])
+        self.order, self.hand = sorted_order(begin), hand_of(begin)
+        self.crystal, self.mesh_of = (turned(reordered(one, self.order), self.hand) for one in (begin, mesh_of))
         self.known = Known()
-        self.notes = Notes(folder, self.order)
+        self.notes = Notes(folder, self.order, self.hand)
         self.moment: float | None = None
         self.told: dict[str, Any] = {}
         self.changes: dict[str, Any] = {}
@@ -115,8 +117,7 @@ class Chain:
 
     def _run(self, stage: Stage) -> tuple[Vasprun, Run]:
         folder = self.folder / stage.name
-        changes = {tag: value for tag, value in self.job["changes"].items() if stage.relaxes or tag not in IONIC}
-        write_inputs(folder, self._given(stage), self.job["potcars"], {} if stage.along_bands else changes)
+        write_inputs(folder, self._given(stage), self.job["potcars"], self._other_tags(stage))
         if stage.along_bands and (density := self.folder / "static" / "CHGCAR").exists():
             shutil.copy(density, folder)
         before = self.notes.follow if stage.relaxes and not stage.first else _nothing
@@ -126,6 +127,11 @@ class Chain:
             gave_up = not isinstance(run.error, ValidationError | ReturnCodeError)
             raise failure_of(stage.name, run, gave_up, _converged_electronic(folder))
         return _read(stage, run), run
+
+    def _other_tags(self, stage: Stage) -> dict[str, Any]:
+        """Over those of the level."""
+        changes = {tag: value for tag, value in self.job["changes"].items() if stage.relaxes or tag not in IONIC}
+        return {**self.job["machine_tags"], **({} if stage.along_bands else changes)}
 
     def _given(self, stage: Stage) -> Any:
         return input_set(stage, self.crystal, self.mesh_of, self.settings, self.known)
@@ -154,7 +160,7 @@ class Chain:
         step, structure = vasprun.ionic_steps[-1], vasprun.final_structure
         frame = {
             "lattice": structure.lattice.matrix,
-            "coords": structure.frac_coords % 1.0,
+            "coords": structure.frac_coords,
             "energy": float(vasprun.final_energy),
             "forces": step["forces"],
             "stress": stress_of(step["stress"]),
@@ -164,7 +170,7 @@ class Chain:
         incar = Incar.from_file(self.folder / stage.name / "INCAR")
         symbols = Poscar.from_file(self.folder / stage.name / "POSCAR").site_symbols
         return {
-            **as_frame(frame, self.order),
+            **as_frame(frame, self.order, self.hand),
             "gap": gap_of(vasprun),
             "vasp": str(vasprun.vasp_version).strip(),
             "hubbards": dict(zip(symbols, incar.get("LDAUU", []), strict=False)) if incar.get("LDAU") else {},

@@ -10,13 +10,18 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.crystal import Crystal
+from registry.identity.composition import SYMBOLS as SYMBOLS_OF
 from workers.engines.base import Machine
+from workers.engines.program import job_of
+from workers.engines.vasp import DEFAULTS
+from workers.engines.vasp_inputs import functional_of, potcar_files, potentials_of
 
 POTCAR = """  PAW_PBE {symbol} 01Jan2000
    {valence:.8f}
@@ -32,7 +37,9 @@ POTCAR = """  PAW_PBE {symbol} 01Jan2000
    0.10000000   0.20000000   0.30000000
  End of Dataset
 """
-SYMBOLS = {"Si": 4, "Lu_3": 9, "Li_sv": 3, "Fe_pv": 14, "P": 5, "O": 6}
+SYMBOLS = {"Si": 4, "Lu_3": 9, "Li_sv": 3, "Fe_pv": 14, "P": 5, "O": 6, "Na_pv": 7, "Cl": 7}
+PROJECTED = re.compile(rb"<projected>.*?</projected>|<partial>.*?</partial>", re.DOTALL)
+BANDS = re.compile(rb"^ k-point +\d+ :.*\n  band No\..*\n(?: +\d+ +\S+ +\S+ *\n)+", re.MULTILINE)
 FUNCTIONALS = ("POT_GGA_PAW_PBE", "POT_GGA_PAW_PBE_54")
 SILICON, LUTETIUM, PHOSPHATE, OXIDE = "Si", "Lu", "Fe Li O P", "Fe O"
 TYPES = """<rc><c>   1</c><c>Fe</c><c> 55.8</c><c> 14.0</c><c> PAW_PBE Fe_pv 06Sep2000 </c></rc>
@@ -46,8 +53,12 @@ def data_folder() -> Path:
     return Path(os.environ["LODE_TEST_DATA"]) / "vasp_outputs"
 
 
-def laid_out(folder: Path) -> dict[str, str]:
-    """Elements -> folder with vasprun.xml and OUTCAR. Iron oxide is silicon under other names."""
+def laid_out(folder: Path, short: bool = False) -> dict[str, str]:
+    """Elements -> folder with vasprun.xml and OUTCAR. Iron oxide is silicon under other names.
+
+    short: without the states on atoms and OUTCAR's tables of bands, nine tenths of it all: nobody makes use of them,
+        but custodian reads them at every check
+    """
     data = data_folder()
     scan = json.loads(gzip.decompress((data / "r2scan_relax.json.gz").read_bytes()))
     outcar = gzip.decompress((data / "emmet_OUTCAR.gz").read_bytes())
@@ -60,8 +71,8 @@ def laid_out(folder: Path) -> dict[str, str]:
     for elements, (vasprun, written) in files.items():
         of = folder / elements.replace(" ", "-")
         of.mkdir(parents=True)
-        (of / "vasprun.xml").write_bytes(vasprun)
-        (of / "OUTCAR").write_bytes(written)
+        (of / "vasprun.xml").write_bytes(PROJECTED.sub(b"", vasprun) if short else vasprun)
+        (of / "OUTCAR").write_bytes(BANDS.sub(b"", written) if short else written)
     return {elements: str(folder / elements.replace(" ", "-")) for elements in files}
 
 
@@ -109,21 +120,56 @@ class StandInVasp:
 
     def crystal(self, elements: str) -> Crystal:
         """What the genuine run began with."""
-        from pymatgen.io.vasp.outputs import Vasprun
+        return _beginning(Path(self.outputs[elements]) / "vasprun.xml")
 
-        path = Path(self.outputs[elements]) / "vasprun.xml"
-        return Crystal.from_pymatgen(
-            Vasprun(path, parse_potcar_file=False, parse_dos=False, parse_eigen=False).initial_structure
-        )
+
+@cache
+def _beginning(path: Path) -> Crystal:
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    run = Vasprun(path, parse_potcar_file=False, parse_dos=False, parse_eigen=False)
+    return Crystal.from_pymatgen(run.initial_structure)
 
 
 def standin_vasp(folder: Path, outputs: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> StandInVasp:
-    script = folder / "vasp_std"
-    program = shlex.join([sys.executable, str(Path(__file__).with_name("vasp_std.py"))])
-    script.write_text(f"#!/bin/sh\nexec {program}\n")
-    script.chmod(0o755)
+    write_program(folder, [str(Path(__file__).with_name("vasp_std.py"))])
     write_potcars(folder / "psp")
     monkeypatch.setenv("LODE_TEST_VASP", str(folder / "plan.json"))
     vasp = StandInVasp(folder, outputs)
     vasp.plan({})
     return vasp
+
+
+def computing_vasp(folder: Path) -> Machine:
+    """A machine with the stand-in that computes (tests/workers/engines/computing_vasp.py)."""
+    ours = Path(__file__).parents[3]
+    write_program(folder, ["-m", "tests.workers.engines.computing_vasp"], f"PYTHONPATH={shlex.quote(str(ours))} ")
+    write_potcars(folder / "psp")
+    return Machine(vasp=(str(folder / "vasp_std"),), scratch=folder / "scratch", potcars=folder / "psp")
+
+
+def chain_of(
+    machine: Machine, folder: Path, crystal: Crystal, task: str, settings: Mapping[str, Any], **other: Any
+) -> Any:
+    """The program itself, in this process: importing pymatgen once is enough. settings: over the engine's defaults."""
+    from workers.engines.vasp_run import Chain
+
+    settings = {**DEFAULTS, **settings}
+    elements = [SYMBOLS_OF[number] for number in crystal.amounts]
+    files = potcar_files(potentials_of(elements, settings), functional_of(settings), machine.potcars)
+    folder.mkdir()
+    more = {
+        "changes": {},
+        "machine_tags": {},
+        "command": list(machine.vasp),
+        "potcars": {element: str(path) for element, path in files.items()},
+        "mesh_coords": crystal.frac_coords.tolist(),
+        "resumed": False,
+    }
+    return Chain({**job_of(task, crystal, other.pop("start", None), settings), **more, **other}, folder)
+
+
+def write_program(folder: Path, words: Sequence[str], environment: str = "") -> None:
+    script = folder / "vasp_std"
+    script.write_text(f"#!/bin/sh\n{environment}exec {shlex.join([sys.executable, *words])}\n")
+    script.chmod(0o755)

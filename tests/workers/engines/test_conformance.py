@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure, LeaseLost
-from registry.hull.levels import load_level
+from registry.hull.levels import Level, load_level
 from registry.states import ErrorClass
+from tests.workers.engines.standin_vasp import computing_vasp
 from tests.workers.standin import StandIn
 from workers.engines.base import Engine, Relaxation, Trajectory, check_plausible, engine_of
 
@@ -22,22 +25,39 @@ PACKAGES = {
     "chgnet": "chgnet",
     "chgnet-r2scan": "chgnet",
     "gpaw-pbe": "gpaw",
+    "vasp-mp": "custodian",
 }
 COARSE = {"cutoff": 300.0, "density_insulator": 2.0, "density_metal": 2.0}
+TO_REST = {"incar": {"EDIFF": 1e-6}, "poll_seconds": 0.05}
+"""MPRelaxSet's relaxations end by the energy, as near to rest as that asks for."""
+
 ROCK_SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.85, [11, 17], [[0, 0, 0], [0.52, 0.5, 0.5]])
 CUBIC = Crystal(np.eye(3) * 4.3, [11, 11, 17, 17], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.52]])
 
 
 @pytest.fixture(scope="module", params=["stand-in", *PACKAGES])
-def label_engine(request: pytest.FixtureRequest) -> Engine:
+def label_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     if request.param == "stand-in":
         return StandIn()
     if importlib.util.find_spec(PACKAGES[request.param]) is None:
         pytest.skip(f"{PACKAGES[request.param]} isn't installed: pip install 'motherlode[potentials]', make dft")
     level = load_level(request.param)
+    if level.engine == "vasp":
+        return engine_of(changed(level, TO_REST), computing_vasp(tmp_path_factory.mktemp("vasp")))
     if level.kind == "DFT" and "LODE_TEST_DFT" not in os.environ:
         pytest.skip("DFT takes minutes: make test-dft")
-    return engine_of(replace(level, settings={**level.settings, **COARSE}) if level.kind == "DFT" else level)
+    return engine_of(changed(level, COARSE) if level.kind == "DFT" else level)
+
+
+@pytest.fixture
+def many_runs(label_engine: Engine) -> None:
+    """Of what starts so many programs that only the long test run has the time."""
+    if label_engine.name == "vasp" and "LODE_TEST_DFT" not in os.environ:
+        pytest.skip("six starts of pymatgen take half a minute: make test-dft")
+
+
+def changed(level: Level, settings: Mapping[str, Any]) -> Level:
+    return replace(level, settings={**level.settings, **settings})
 
 
 def test_a_relaxation_lowers_the_energy_and_ends_in_rest(label_engine: Engine):
@@ -60,6 +80,7 @@ def test_a_static_run_moves_nothing(label_engine: Engine):
     assert label.crystal.frac_coords == pytest.approx(CUBIC.frac_coords)
 
 
+@pytest.mark.usefixtures("many_runs")
 def test_single_energies_equal_static_ones(label_engine: Engine):
     crystals = [ROCK_SALT, CUBIC, ROCK_SALT]
     expected = [label_engine.static(crystal).energy for crystal in crystals]

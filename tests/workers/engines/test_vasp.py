@@ -16,11 +16,17 @@ from registry.crystal import Crystal
 from registry.errors import Drained, LabelFailure, MissingExtra
 from registry.hull.levels import load_level
 from registry.states import ErrorClass
-from tests.workers.engines.standin_vasp import LUTETIUM, PHOSPHATE, SILICON, StandInVasp, laid_out, standin_vasp
+from tests.workers.engines.standin_vasp import (
+    LUTETIUM,
+    PHOSPHATE,
+    SILICON,
+    StandInVasp,
+    chain_of,
+    laid_out,
+    standin_vasp,
+)
 from workers.engines.base import Machine, Relaxation, Trajectory, check_plausible, engine_of
-from workers.engines.program import job_of
-from workers.engines.vasp import DEFAULTS, ENERGIES, REMEDIES, Vasp, installed
-from workers.engines.vasp_inputs import FUNCTIONALS, potcar_files, potentials_of
+from workers.engines.vasp import ENERGIES, REMEDIES, Vasp, installed
 
 pytestmark = [
     pytest.mark.skipif(find_spec("custodian") is None, reason="custodian isn't installed: make dft"),
@@ -33,7 +39,7 @@ RELAXATION = Relaxation(0.5, 99)
 
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return laid_out(tmp_path_factory.mktemp("vasp"))
+    return laid_out(tmp_path_factory.mktemp("vasp"), short=True)
 
 
 @pytest.fixture
@@ -46,22 +52,9 @@ def engine(vasp: StandInVasp, level: str = "vasp-mp", **other: Any) -> Vasp:
 
 
 def chain(vasp: StandInVasp, crystal: Crystal, task: str = "static", **other: Any) -> Any:
-    """The program itself, in this process: importing pymatgen once is enough."""
-    from workers.engines.vasp_run import Chain
-
-    settings = {**DEFAULTS, **QUICK, **other}
-    symbols = potentials_of(["Si"] if 14 in crystal.numbers else ["Lu"], settings)
-    files = potcar_files(symbols, FUNCTIONALS[settings["workflow"]], vasp.machine.potcars)
-    folder = vasp.folder / "work"
-    folder.mkdir()
-    more = {
-        "changes": other.get("changes", {}),
-        "command": list(other.get("command", vasp.machine.vasp)),
-        "potcars": {element: str(path) for element, path in files.items()},
-        "mesh_coords": crystal.frac_coords.tolist(),
-        "resumed": other.get("resumed", False),
-    }
-    return Chain({**job_of(task, crystal, None, settings), **more}, folder)
+    """other: settings, and what else a job says."""
+    job = {name: other.pop(name) for name in ("changes", "command", "resumed") if name in other}
+    return chain_of(vasp.machine, vasp.folder / "work", crystal, task, {**QUICK, **other}, **job)
 
 
 def result(vasp: StandInVasp, elements: str = SILICON, task: str = "static", **other: Any) -> dict[str, Any]:
@@ -113,17 +106,16 @@ def test_two_relaxations_and_a_static_run_make_a_label(vasp: StandInVasp):
 def test_custodian_recovers_and_its_corrections_are_kept(vasp: StandInVasp):
     """brmix is seen while VASP runs on; the steps of what is begun again are kept as well."""
     vasp.plan({"1": "zbrent", "3": "brmix", "5": "edddav"})
-    trajectory = Trajectory()
-    label = engine(vasp).relax(vasp.crystal(SILICON), RELAXATION, trajectory)
+    found = result(vasp, task="relax")
     assert vasp.stages == ["relax1", "relax1", "relax2", "relax2", "static", "static"]
-    changes: dict[str, Any] = dict(label.changes)
+    changes = found["changes"]
     corrections = {name: [one["errors"] for one in told["corrections"]] for name, told in changes.items()}
     assert corrections == {"relax1": [["zbrent"]], "relax2": [["brmix"]], "static": [["edddav"]]}
-    assert changes["relax1"]["tags"] == {"EDIFF": [1e-4, 1e-6], "NELMIN": [None, 8]}
-    assert changes["static"]["tags"]["ALGO"] == ["Fast", "All"]
-    assert label.incompatible is None
-    assert label.energy == -17.54958326
-    assert len(trajectory.frames) > 6
+    assert changes["relax1"]["tags"] == {"EDIFF": (1e-4, 1e-6), "NELMIN": (None, 8)}
+    assert changes["static"]["tags"]["ALGO"] == ("Fast", "All")
+    assert found["incompatible"] is None
+    assert found["energy"] == -17.54958326
+    assert frames(vasp) > 6
 
 
 @pytest.mark.parametrize(

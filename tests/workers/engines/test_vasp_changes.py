@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.errors import SettingsError
 from workers.engines.vasp import REMEDIES
-from workers.engines.vasp_changes import ANOTHER_WAY, action_told, allowed, complaint, differences
+from workers.engines.vasp_changes import ANOTHER_WAY, action_told, allowed, complaint, differences, parallel_tags
 
 EDIFFS = st.floats(1e-9, 1e-2)
 MESHES = st.lists(st.integers(1, 12), min_size=3, max_size=3)
@@ -107,6 +108,28 @@ def test_equal_inputs_differ_in_nothing(tags: dict[str, int]):
 @given(st.sampled_from(sorted(ANOTHER_WAY)), st.none() | st.integers() | st.text(), st.none() | st.floats())
 def test_how_a_minimum_is_looked_for_is_free(tag: str, asked: Any, used: Any):
     assert complaint({tag: (asked, used)}, relaxes=False) is None
+
+
+def test_what_a_machine_may_say_is_free_at_every_level():
+    tags = parallel_tags("NCORE=4 kpar=2 LPLANE=.FALSE.")
+    assert tags == {"NCORE": "4", "KPAR": "2", "LPLANE": ".FALSE."}
+    assert complaint({tag: (None, value) for tag, value in tags.items()}, relaxes=False) is None
+    assert parallel_tags("") == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("NCORE=4 ENCUT=300 ALGO=All", "LODE_VASP_INCAR .* ALGO, ENCUT can't be a machine's"),
+        ("NCORE=four", "LODE_VASP_INCAR .* NCORE=four: a number from 1"),
+        ("KPAR=0", "KPAR=0: a number from 1"),
+        ("LPLANE=2", "LPLANE=2: .* or .TRUE. or .FALSE."),
+        ("NCORE", "NCORE=: a number from 1"),
+    ],
+)
+def test_a_machine_says_nothing_that_an_energy_depends_on(words: str, message: str):
+    with pytest.raises(SettingsError, match=message):
+        parallel_tags(words)
 
 
 def test_differences_name_what_came_and_what_went():
