@@ -47,7 +47,7 @@ class Free:
             trajectory.add(frame)
         return label
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:  # noqa: ARG002
+    def static(self, crystal: Crystal, *_: object) -> Label:
         forces, stress = np.zeros((crystal.nsites, 3)), np.zeros(6)
         return Label(crystal, -4.0 * crystal.nsites, forces, stress, STEPS, 0.0, 0.0)
 

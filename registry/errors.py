@@ -28,9 +28,15 @@ LodeError
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 """What steers a terminal, or is refused by a database: bad files bring it along into the reasons why they are bad."""
+
+
+def printable(text: str) -> str:
+    """The lines of a text as a terminal and a database take them."""
+    return "\n".join(UNPRINTABLE.sub("?", line) for line in text.splitlines())
 
 
 class LodeError(Exception):
@@ -133,8 +139,19 @@ class Drained(Interrupted):
 
 
 class LabelFailure(LodeError):
-    """One attempt at a label failed. signal, log_tail: of the program that computed it, where there was one."""
+    """One attempt at a label failed.
 
-    def __init__(self, error_class: str, message: str, signal: str | None = None, log_tail: str | None = None) -> None:
+    signal, log_tail: of the program that computed it, where there was one; changes: what was done otherwise by then
+    """
+
+    def __init__(
+        self,
+        error_class: str,
+        message: str,
+        signal: str | None = None,
+        log_tail: str | None = None,
+        changes: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.error_class, self.signal, self.log_tail = error_class, signal, log_tail
+        self.changes = dict(changes or {})

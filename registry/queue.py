@@ -18,7 +18,7 @@ from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from registry.errors import LeaseLost
+from registry.errors import LeaseLost, printable
 from registry.states import Kind
 
 ENQUEUE_LIMIT = 10_000
@@ -118,7 +118,7 @@ def fail(
 
     elsewhere: other hosts go first; while there are any it costs no attempt
     """
-    told = {"error_class": error_class, "error": error[:2000]}
+    told = {"error_class": error_class, "error": printable(error)[:2000]}
     values = {"id": claim.id, "token": claim.token, "host": HOST, **told}
     if elsewhere and run(session.connection(), "pass_on", values).rowcount == 1:
         return
@@ -127,7 +127,7 @@ def fail(
 
 def go_on(session: Session, claim: Claim, error_class: str, error: str) -> None:
     """Give back a row of which an interrupted attempt has done a part: no attempt is lost. Raises LeaseLost."""
-    _settle(session, claim, "go_on", {"error_class": error_class, "error": error[:2000]})
+    _settle(session, claim, "go_on", {"error_class": error_class, "error": printable(error)[:2000]})
 
 
 def _settle(session: Session, claim: Claim, statement: str, told: Mapping[str, object]) -> None:

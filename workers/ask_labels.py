@@ -26,6 +26,10 @@ PICKED = """
 SELECT structure_id FROM selection
 WHERE level_id = :level AND purpose IN ('reference', 'label') AND structure_id = ANY(:ids)"""
 
+GIVEN_UP = """
+SELECT subject_id FROM work
+WHERE kind = 'label' AND state = 'dead' AND target_id = :level AND subject_id = ANY(:ids)"""
+
 SMALL_FIRST = """
 SELECT structure.id FROM structure JOIN composition ON composition.id = structure.composition_id
 WHERE structure.id = ANY(:ids) ORDER BY composition.nelements, structure.nsites, structure.id"""
@@ -38,11 +42,13 @@ SELECT id FROM structure WHERE id = ANY(:ids)
 
 @dataclass(frozen=True)
 class Wanted:
-    """labelled: have an energy at the level already; waiting: were asked for before; asked: are asked for now."""
+    """labelled: have an energy at the level already; waiting: were asked for before; given_up: of these, those that
+    failed for the last time; asked: are asked for now."""
 
     labelled: int
     waiting: int
     asked: int
+    given_up: int = 0
 
 
 def ask_matching(session: Session, level: str, filter_: str, of: str | None = None, limit: int | None = None) -> Wanted:
@@ -78,7 +84,8 @@ def ask_labels(
         round_id = open_round(session, level, name, settings)
         pick_references(session, round_id, level, new)
         close_round(session, round_id)
-    return Wanted(len(labelled), len(waiting), len(new))
+    dead = set(session.scalars(sa.text(GIVEN_UP), bound)) & waiting
+    return Wanted(len(labelled), len(waiting) - len(dead), len(new), len(dead))
 
 
 def ship(session: Session, name: str) -> None:

@@ -60,6 +60,11 @@ class Failed:
     changed: bool = False
     unspent: bool = False
 
+    @property
+    def delay(self) -> float | None:
+        """Seconds until the next attempt; None where there shall be none."""
+        return 0.0 if self.unspent else retry_delay(self.failure.error_class, self.claim.attempts, self.changed)
+
 
 Outcome = Done | Failed
 
@@ -277,9 +282,8 @@ def _settle(session: Session, outcome: Outcome) -> list[Outcome]:
 
 def _fail(session: Session, outcome: Failed) -> None:
     error_class = outcome.failure.error_class
-    delay = retry_delay(error_class, outcome.claim.attempts, outcome.changed)
     elsewhere = POLICIES[ErrorClass(error_class)].then is Then.ELSEWHERE
-    queue.fail(session, outcome.claim, error_class, str(outcome.failure), delay, elsewhere)
+    queue.fail(session, outcome.claim, error_class, str(outcome.failure), outcome.delay, elsewhere)
 
 
 def _settle_together(session: Session, outcome: Together) -> list[Outcome]:

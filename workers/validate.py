@@ -55,7 +55,8 @@ ORDER BY calculation.id
 
 LAST_ROUND = """
 SELECT round.id FROM round JOIN campaign ON campaign.id = campaign_id
-WHERE CASE WHEN CAST(:name AS text) IS NULL THEN NOT jsonb_exists(round.settings, 'validated_level')
+WHERE CASE WHEN CAST(:name AS text) IS NULL THEN jsonb_exists(round.settings, 'family')
+           AND NOT jsonb_exists(round.settings, 'validated_level')
            ELSE name = :name END
 ORDER BY round.id DESC LIMIT 1
 """

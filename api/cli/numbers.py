@@ -31,5 +31,7 @@ class Duration(click.ParamType[float]):
         if match is None:
             self.fail(f"{value!r} is no duration: write 23:50:00, or seconds.", param, ctx)
         days, hours, minutes, seconds = (int(match[name] or 0) for name in "dhms")
+        if seconds > 59 or (match["h"] is not None and minutes > 59) or (match["d"] is not None and hours > 23):
+            self.fail(f"{value!r} is no duration: minutes and seconds go to 59.", param, ctx)
         total = float(match["alone"] or ((days * 24 + hours) * 60 + minutes) * 60 + seconds)
         return total if total > 0 else self.fail("A walltime of nothing ends before it begins.", param, ctx)

@@ -38,19 +38,22 @@ def store(checkpoint: Path, folder: Path, name: str | None, functional: str, cor
     from registry.hull.levels import level_of
 
     name = name or folder.resolve().name
-    try:
-        sha256 = _stored(checkpoint, folder, name)
-    except PredictorError as error:
-        raise SettingsError(str(error)) from error
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder} is there already, and not empty: choose another folder")
+    settings = {"model": str(folder.resolve()), "sha256": "", "force_tolerance": 0.03, "max_steps": 100}
     table: dict[str, Any] = {
         "name": name,
         "engine": "sevennet",
         "functional": functional,
         "correction_scheme": corrections,
-        "settings": {"model": str(folder.resolve()), "sha256": sha256, "force_tolerance": 0.03, "max_steps": 100},
+        "settings": settings,
         "note": f"a SevenNet model of {checkpoint.name}",
     }
     level_of(table)
+    try:
+        settings["sha256"] = _stored(checkpoint, folder, name)
+    except PredictorError as error:
+        raise SettingsError(str(error)) from error
     (folder / "level.json").write_text(json.dumps(table, indent=1) + "\n")
     click.echo(f"{folder}: read it by `lode level add {folder / 'level.json'}`")
 

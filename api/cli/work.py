@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,23 +49,29 @@ def label(filter_: str | None, level: str, of: str | None, limit: int | None, as
     if filter_ is None:
         refuse_given(("level", "of", "limit", "ask_only"), "without --filter nothing is asked for")
     else:
-        _ask(filter_, level, of or level, limit)
+        _ask(filter_, level, of or level, limit, not ask_only)
     if not ask_only:
         _drain(("label", "place"))
 
 
-def _ask(filter_: str, level: str, of: str, limit: int | None) -> None:
+def _ask(filter_: str, level: str, of: str, limit: int | None, works: bool) -> None:
     from sqlalchemy.orm import Session
 
     from api.cli.database import open_registry
+    from registry.hull.level_rows import level_id, stored_level
     from workers.ask_labels import ask_matching, ship
+    from workers.engines.base import engine_of
 
     with Session(open_registry()) as session, session.begin():
         ship(session, level)
         wanted = ask_matching(session, level, filter_, of, limit)
+        if works:
+            engine_of(stored_level(session, level_id(session, level)), machine_of())  # says what is missing here
     click.echo(
         f"{wanted.asked} asked for at {level}, {wanted.waiting} asked for before, {wanted.labelled} labelled", err=True
     )
+    if wanted.given_up:
+        click.echo(f"{wanted.given_up} were given up before: `lode work retry label` tries again", err=True)
 
 
 @click.command()
@@ -109,6 +116,12 @@ def run(kinds: Sequence[str], drain: bool, poll: float, walltime: float | None, 
     """
     import logging
 
+    from workers.loop import STORING_SECONDS
+
+    if walltime is not None and walltime <= patience + STORING_SECONDS:
+        raise click.UsageError(
+            f"--walltime leaves no time: {patience:g} s of patience and {STORING_SECONDS:g} s to store are kept of it"
+        )
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     _loop(kinds, drain=drain, poll=poll, verbose=verbose, walltime=walltime, patience=patience)
 
@@ -220,14 +233,18 @@ def _loop(
 
     engine = open_registry("lode worker")
     total = sum(queue.open_work(engine, Kind(kind)) for kind in kinds)
-    done = failed = 0
+    done, again, given_up = 0, 0, Counter[str]()
 
     def told(outcome: Outcome) -> None:
-        nonlocal done, failed
-        done += 1
-        failed += isinstance(outcome, Failed)
+        nonlocal done, again
+        if isinstance(outcome, Failed) and outcome.delay is None:
+            given_up[outcome.failure.error_class] += 1
+        else:
+            done += not isinstance(outcome, Failed)
+            again += isinstance(outcome, Failed)
         if advance is not None:
-            advance(" and ".join(kinds), done, max(done, total))
+            ended = done + given_up.total()
+            advance(" and ".join(kinds), ended, max(ended, total))
         if verbose:
             click.echo(f"{outcome.claim.kind} {outcome.claim.subject_id}: {_result(outcome)}", err=True)
 
@@ -235,8 +252,11 @@ def _loop(
     loop.stop_on_signals()
     loop.run()
     if drain:
-        click.echo(f"{done - failed} done, {failed} failed", err=True)
-    if drain and failed:
+        classes = ", ".join(f"{count} {name}" for name, count in given_up.most_common())
+        told_why = f" ({classes}); `lode work list --dead` says why" if given_up else ""
+        tried = f"; {again} attempts failed and were made again" if again else ""
+        click.echo(f"{done} done, {given_up.total()} given up{told_why}{tried}", err=True)
+    if drain and given_up:
         sys.exit(1)
 
 

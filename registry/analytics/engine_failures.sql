@@ -11,7 +11,7 @@ FROM (
     JOIN level ON level.id = failed.level_id
     LEFT JOIN calculation AS label ON label.initial_structure_id = failed.initial_structure_id
          AND label.level_id = failed.level_id AND label.state = 'converged'
-    WHERE failed.state = 'failed'
+    WHERE failed.state = 'failed' AND failed.error_class <> 'walltime'  -- the daemon's end, not the engine's
     GROUP BY failed.level_id, level.id, failed.engine_version, failed.error_class) AS found
 JOIN (
     SELECT calculation.level_id, calculation.engine_version, count(*) AS attempts

@@ -152,6 +152,7 @@ def _check_parts(table: Mapping[str, Any]) -> None:
     if not isinstance(table["settings"], dict) or not isinstance(table["references"], dict):
         raise SettingsError("settings and references are JSON objects")
     _check_task(table["settings"])
+    _check_functional(table)
     own = [name for name in ("model", "sha256") if not isinstance(table["settings"].get(name), str)]
     if table["engine"] == OWN_POTENTIAL and own:
         raise SettingsError(f"the settings of a level of engine {OWN_POTENTIAL} say {', '.join(own)}")
@@ -166,16 +167,31 @@ def _check_parts(table: Mapping[str, Any]) -> None:
         raise SettingsError("tabulated lists elements that stand in references")
 
 
+def _check_functional(table: Mapping[str, Any]) -> None:
+    """MP2020 was fitted to VASP's PBE(+U): nothing in a level that it corrects may compute another functional."""
+    settings = table["settings"]
+    incar = settings.get("incar", {})
+    other = (
+        table["engine"].endswith("r2scan")
+        or table["engine"].lower() in DFT_ENGINES - {"vasp"}
+        or settings.get("workflow", "mp") != "mp"
+        or (isinstance(incar, dict) and bool({"METAGGA", "GGA", "LHFCALC"} & {str(tag).upper() for tag in incar}))
+    )
+    if table["correction_scheme"] == SCHEME and other:
+        raise SettingsError(f"{SCHEME} corrects VASP's PBE and PBE+U alone, and this level computes something else")
+
+
 def _check_task(settings: Mapping[str, Any]) -> None:
     """What label engines read of a level's settings."""
     if settings.get("task", "relax") not in ("relax", "static"):
         raise SettingsError("the setting task is relax or static")
-    if (first := settings.get("prerelax")) is not None and first not in shipped_levels():
-        raise SettingsError(f"the setting prerelax names one of {', '.join(shipped_levels())}, not {first!r:.40}")
-    for name, least in (("force_tolerance", 1e-6), ("max_steps", 1)):
-        value = settings.get(name, least)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value < math.inf:
-            raise SettingsError(f"the setting {name} is a number from {least:g}, not {value!r:.40}")
+    if (first := settings.get("prerelax")) is not None and first not in (known := _computed_levels()):
+        raise SettingsError(f"the setting prerelax names one of {', '.join(known)}, not {first!r:.40}")
+    for name, least, kind in (("force_tolerance", 1e-6, (int, float)), ("max_steps", 1, (int,))):
+        value = settings.get(name, least if name == "force_tolerance" else 1)
+        if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < math.inf:
+            whole = "number" if float in kind else "whole number"
+            raise SettingsError(f"the setting {name} is a {whole} from {least:g}, not {value!r:.40}")
 
 
 def _check_words(table: Mapping[str, Any]) -> None:
@@ -183,6 +199,11 @@ def _check_words(table: Mapping[str, Any]) -> None:
     written = json.dumps(table, ensure_ascii=False, allow_nan=False)  # ValueError for NaN
     if not isinstance(table["note"], str) or UNPRINTABLE.search(written) or "\\u00" in written:
         raise SettingsError("the note is no text, or words hold control characters or half a character")
+
+
+@cache
+def _computed_levels() -> list[str]:
+    return [name for name in shipped_levels() if load_level(name).kind != IMPORTED]
 
 
 @cache

@@ -133,7 +133,7 @@ def test_an_engine_that_is_killed_goes_on_from_its_last_step(engine: Engine, mon
     assert len(kept) >= 2
     after = one_outcome(engine, Machine(scratch=frames))
     assert (after.state, after.attempt) == (CalculationState.CONVERGED, 2)
-    assert str(after.changes["start"]).endswith("of 1")
+    assert str(after.changes["start"]).endswith("of attempt 1")
     assert list(frames.iterdir()) == []
 
 
@@ -192,4 +192,4 @@ def test_no_density_within_the_steps_is_mended_by_another_way(engine: Engine):
     assert one_outcome(engine, Machine()).error_class == ErrorClass.NOT_CONVERGED_ELECTRONIC
     row = one_outcome(engine, Machine())
     assert (row.state, row.off_hull) == (CalculationState.CONVERGED, None)
-    assert row.changes["max_electronic"] == 400
+    assert row.changes["asked"]["max_electronic"] == 400

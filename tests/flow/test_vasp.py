@@ -48,7 +48,7 @@ def test_mp2020_stands_beside_the_raw_energy_and_other_inputs_stay_off_the_hull(
         assert first.engine_version.startswith("vasp 6.4.1, custodian ")
         assert sorted(first.datasets) == ["Fe", "O"]
         assert second.off_hull == "static ran with other inputs than the level's: ISMEAR -5 -> 0"
-        assert second.changes["static"]["corrections"][0]["errors"] == ["tet"]
+        assert second.changes["engine"]["static"]["corrections"][0]["errors"] == ["tet"]
         assert second.correction == first.correction
 
 

@@ -85,13 +85,18 @@ def other_host(engine: Engine, kinds: list[str], beat: str = "now()") -> None:
 
 
 def test_what_failed_for_its_host_is_left_to_others_while_there_are_any(engine: Engine):
+    """And costs no attempt so long: many hosts may lack an engine."""
     add_rows(engine, 1)
-    fail(engine, claim(engine)[0], elsewhere=True)
     other_host(engine, ["label"])
+    fail(engine, claim(engine)[0], elsewhere=True)
+    assert [(row.state, row.attempts, row.failed_on) for row in rows(engine)] == [("waiting", 0, [queue.HOST])]
     assert claim(engine) == []
     with engine.begin() as connection:
         connection.execute(text("UPDATE worker SET stopped_at = now() WHERE host = 'large-node'"))
-    assert len(claim(engine)) == 1
+    again = claim(engine)
+    assert [one.attempts for one in again] == [1]
+    fail(engine, again[0], elsewhere=True)
+    assert [(row.state, row.attempts) for row in rows(engine)] == [("waiting", 1)]
 
 
 def test_others_that_are_gone_or_do_other_work_are_not_waited_for(engine: Engine):
@@ -104,6 +109,19 @@ def test_others_that_are_gone_or_do_other_work_are_not_waited_for(engine: Engine
     other_host(engine, ["label"])
     fail(engine, again[0], elsewhere=False)
     assert [one.attempts for one in claim(engine)] == [3]
+
+
+def test_three_hosts_that_lack_an_engine_do_not_bury_what_a_fourth_can_do(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    add_rows(engine, 1)
+    other_host(engine, ["label"])
+    for host in ("one", "two", "three"):
+        monkeypatch.setattr(queue, "HOST", host)
+        fail(engine, claim(engine)[0], elsewhere=True)
+        assert claim(engine) == []
+    monkeypatch.setattr(queue, "HOST", "large-node")
+    assert [one.attempts for one in claim(engine)] == [1]
 
 
 def test_a_lease_that_ended_while_the_server_was_away_has_a_minute(engine: Engine):

@@ -7,7 +7,7 @@ depth * (s^2 - 2 s) * smooth cutoff, with s = exp(-(r - r0) / width): Morse, so 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,7 +98,9 @@ class StandIn:
     def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
         return relax_with(self._calculator, crystal, relaxation, Slow(trajectory, self._seconds))
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
+    def static(
+        self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+    ) -> Label:
         return static_with(self._calculator, crystal)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:

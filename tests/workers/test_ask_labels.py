@@ -47,6 +47,15 @@ def test_what_has_a_label_is_left_alone(session: Session, level: Level):
     assert ask_matching(session, "ours", "", "ours") == Wanted(labelled=1, waiting=0, asked=3)
 
 
+def test_what_was_given_up_is_told_apart(session: Session, level: Level):
+    ask_matching(session, "ours", "", "ours")
+    picked = session.scalars(sa.select(Selection)).first()
+    assert picked is not None
+    given_up = {"subject_id": picked.structure_id, "target_id": level.id, "error_class": "bug", "error": "no"}
+    make.work(session, state="dead", **given_up)
+    assert ask_matching(session, "ours", "", "ours") == Wanted(labelled=0, waiting=2, asked=0, given_up=1)
+
+
 def test_a_limit_is_of_what_is_new(session: Session, level: Level):
     assert ask_matching(session, "ours", "", "ours", limit=1).asked == 1
     assert ask_matching(session, "ours", "", "ours", limit=1) == Wanted(labelled=0, waiting=1, asked=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from registry import queue
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
 from registry.hull.level_rows import ensure_level
+from registry.hull.levels import Level
 from registry.models import Calculation, Frame, HullState, Structure, Work
 from registry.states import CalculationState, ErrorClass, Kind, Task, WorkState
 from tests.workers.standin import StandIn, standin_level
@@ -76,7 +79,7 @@ def test_what_did_not_converge_goes_on_from_its_last_step_by_another_way(engine:
     assert (first.state, first.error_class, first.changes) == ("failed", "not_converged_ionic", {})
     assert (first.signal, first.log_tail) == ("SIGKILL", "its last words")
     assert (second.state, second.attempt) == (CalculationState.CONVERGED, 2)
-    assert second.changes == {"optimizer": "FIRE", "start": "step 3 of 1"}
+    assert second.changes == {"asked": {"optimizer": "FIRE"}, "start": "step 3 of attempt 1"}
     kept, following = frames_of(engine, first), frames_of(engine, second)
     assert len(kept) == 4
     assert following[0].energy == pytest.approx(kept[-1].energy, abs=1e-9)
@@ -88,7 +91,7 @@ def test_where_no_other_way_is_left_it_is_given_up(engine: Engine, level_id: int
     select_for_label(engine, level_id, SWOLLEN)
     scripted = Scripted(*[(2, "not_converged_ionic")] * 9)
     drain(engine, lambda _level: scripted)
-    assert [row.changes.get("optimizer") for row in calculations(engine)] == [None, "FIRE"]
+    assert [row.changes.get("asked") for row in calculations(engine)] == [None, {"optimizer": "FIRE"}]
     with Session(engine) as session:
         row = session.scalars(select(Work)).one()
         assert (row.state, row.attempts) == (WorkState.DEAD, 2)
@@ -100,7 +103,7 @@ def test_what_was_killed_goes_on_as_it_was(engine: Engine, level_id: int):
     scripted = Scripted((3, "killed"), (1, "killed"))
     drain(engine, lambda _level: scripted)
     rows = calculations(engine)
-    assert [row.changes for row in rows] == [{}, {"start": "step 2 of 1"}, {"start": "step 0 of 2"}]
+    assert [row.changes for row in rows] == [{}, {"start": "step 2 of attempt 1"}, {"start": "step 0 of attempt 2"}]
     assert rows[-1].state == CalculationState.CONVERGED
 
 
@@ -155,10 +158,90 @@ def test_a_daemon_that_ends_gives_the_row_back_as_far_as_it_came(engine: Engine,
     drain(engine)
     rows = calculations(engine)
     assert [(row.error_class, row.attempt) for row in rows] == [("walltime", 1), ("walltime", 1), (None, 1)]
-    assert [row.changes for row in rows] == [{}, {"start": "step 2 of 1"}, {"start": "step 2 of 1"}]
+    assert [row.changes for row in rows] == [{}, {"start": "step 2 of attempt 1"}, {"start": "step 2 of attempt 1"}]
     energies = [frame.energy for row in rows for frame in frames_of(engine, row)]
     assert energies[2] == pytest.approx(energies[3], abs=1e-9)
     assert energies[-1] < energies[0]
+
+
+def test_a_label_that_never_comes_to_rest_ends_in_spite_of_interruptions(engine: Engine, level_id: int):
+    """The steps of attempts that were only cut short are taken from those of the next."""
+    select_for_label(engine, level_id, SWOLLEN)
+    scripted = Scripted((4, "killed"), (1, "killed"))
+    once(engine, scripted)
+    with Session(engine) as session, session.begin():
+        session.scalars(select(Work)).one().run_after = datetime.now(UTC)
+    once(engine, scripted)
+    assert [relaxation.max_steps for relaxation in scripted.asked] == [100, 97]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_host_without_the_engine_does_not_lose_the_place(engine: Engine, level_id: int):
+    select_for_label(engine, level_id, SWOLLEN)
+    once(engine, Scripted((4, "not_converged_ionic")))
+    absent = LabelFailure(ErrorClass.MISSING_ENGINE, "not here")
+
+    def nowhere(_level: Level) -> StandIn:
+        raise absent
+
+    loop = Loop(engine, [LabelDaemon(nowhere)], on_outcome=lambda _outcome: loop.stop())
+    loop.run()
+    once(engine, StandIn())
+    rows = calculations(engine)
+    assert [row.error_class for row in rows] == ["not_converged_ionic", "missing_engine", None]
+    assert rows[-1].changes == {"asked": {"optimizer": "FIRE"}, "start": "step 3 of attempt 1"}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_steps_from_before_a_revival_are_forgotten(engine: Engine, level_id: int):
+    select_for_label(engine, level_id, SWOLLEN)
+    killed = Scripted((3, "killed"), (1, "killed"), (1, "killed"))
+    drain(engine, lambda _level: killed)
+    assert queue.retry(engine, Kind.LABEL) == 1
+    again = Scripted((1, "killed"))
+    drain(engine, lambda _level: again)
+    assert [relaxation.start is None for relaxation in again.asked] == [True, False]
+    assert calculations(engine)[-1].changes == {"start": "step 0 of attempt 1"}
+
+
+class Exploding(StandIn):
+    """Its last step is more than a column can hold, and what it says more than a text can."""
+
+    def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
+        label = super().relax(crystal, relaxation, trajectory)
+        trajectory.frames.append(replace(trajectory.frames[-1], energy=2e6))
+        trajectory.frames.append(replace(trajectory.frames[-1], energy=float("nan")))
+        raise LabelFailure("geometry_exploded", f"volume\x00 {label.energy}", log_tail="stars\x00")
+
+
+def test_an_explosion_keeps_its_class_and_the_steps_that_can_be_kept(engine: Engine, level_id: int):
+    select_for_label(engine, level_id, SWOLLEN)
+    drain(engine, lambda _level: Exploding())
+    (row,) = calculations(engine)
+    assert (row.error_class, row.log_tail) == (ErrorClass.GEOMETRY_EXPLODED, "stars?")
+    assert str(row.error).startswith("volume? ")
+    assert len(frames_of(engine, row)) > 2
+
+
+def test_a_single_point_is_told_what_to_do_otherwise(engine: Engine):
+    class Points(StandIn):
+        asked: ClassVar[list[object]] = []
+
+        def static(
+            self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+        ) -> Label:
+            self.asked.append(changes)
+            if not changes:
+                raise LabelFailure(ErrorClass.NOT_CONVERGED_IONIC, "as if it did")
+            return super().static(crystal)
+
+    level = replace(standin_level(), name="points", settings={"task": "static"})
+    with Session(engine) as session, session.begin():
+        level_id = ensure_level(session, level)
+    select_for_label(engine, level_id, SWOLLEN)
+    drain(engine, lambda _level: Points())
+    assert Points.asked == [{}, {"optimizer": "FIRE"}]
+    assert [row.changes for row in calculations(engine)] == [{}, {"asked": {"optimizer": "FIRE"}}]
 
 
 def test_who_ends_before_the_first_step_leaves_nothing(engine: Engine, level_id: int):
@@ -179,7 +262,7 @@ def test_who_ends_before_the_first_step_leaves_nothing(engine: Engine, level_id:
 
 def test_hours_without_a_step_count(engine: Engine, level_id: int, monkeypatch: pytest.MonkeyPatch):
     """Else a row whose first step takes longer than any walltime would be tried for ever."""
-    monkeypatch.setattr("workers.label.LONG", 0.0)
+    monkeypatch.setattr("workers.attempts.LONG", 0.0)
     select_for_label(engine, level_id, SWOLLEN)
 
     class Waiting(StandIn):
@@ -204,7 +287,7 @@ def test_what_an_engine_changed_for_the_worse_stays_off_the_hull(engine: Engine,
     select_for_label(engine, level_id, SALT)
     Loop(engine, [LabelDaemon(lambda _level: Loose()), PlaceDaemon()], drain=True).run()
     (row,) = calculations(engine)
-    assert (row.state, row.changes) == (CalculationState.CONVERGED, {"EDIFF": 0.01})
+    assert (row.state, row.changes) == (CalculationState.CONVERGED, {"engine": {"EDIFF": 0.01}})
     assert row.off_hull == "EDIFF is looser than the level's"
     assert row.energy is not None
     with Session(engine) as session:

@@ -19,7 +19,8 @@ from registry.states import CalculationState, ErrorClass, Kind, Origin, WorkStat
 from tests import factories as make
 from tests.workers.standin import Failing, StandIn, standin_engine
 from workers.engines.base import Engine as LabelEngine
-from workers.label import LabelDaemon, off_hull_reason
+from workers.label import LabelDaemon
+from workers.label_rows import off_hull_reason
 from workers.loop import Loop
 
 SALT = Crystal(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.8, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,8 +108,10 @@ class Engine(Protocol):
         """Relax cell and sites."""
         ...
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
-        """Energy, forces and stress of the crystal as it stands."""
+    def static(
+        self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+    ) -> Label:
+        """Energy, forces and stress of the crystal as it stands. changes: as in Relaxation."""
         ...
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
@@ -134,14 +138,15 @@ class Machine:
 
     @property
     def ranks(self) -> int:
-        """Processes of a parallel program, as far as the words tell."""
-        pairs = zip(self.mpi, self.mpi[1:], strict=False)
-        return next((int(count) for word, count in pairs if word in ("-np", "-n") and count.isdecimal()), 1)
+        """Processes of a parallel program, as its words tell, or Slurm where they don't."""
+        told = re.search(r"(?:^| )(?:-np?|--np|--ntasks)[ =]?(\d+)(?: |$)", " ".join(self.mpi))
+        slurm = os.environ.get("SLURM_NTASKS", "1") if self.mpi else "1"
+        return max(1, int(told[1] if told else slurm))
 
     @property
     def memory_of_one(self) -> int | None:
         """Bytes that each of them may have."""
-        return None if self.memory is None else self.memory // max(1, self.ranks)
+        return None if self.memory is None else self.memory // self.ranks
 
 
 def engine_of(level: Level, machine: Machine | None = None) -> Engine:

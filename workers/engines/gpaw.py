@@ -92,8 +92,10 @@ class Gpaw:
         job = job_of("relax", crystal, relaxation.start, {**DEFAULTS, **self.settings, **asked, **relaxation.changes})
         return self._calculated(crystal, job, asked, trajectory)
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
-        job = job_of("static", crystal, None, {**DEFAULTS, **self.settings})
+    def static(
+        self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+    ) -> Label:
+        job = job_of("static", crystal, None, {**DEFAULTS, **self.settings, **(changes or {})})
         return replace(self._calculated(crystal, job, {}, trajectory or Trajectory()), crystal=crystal)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:

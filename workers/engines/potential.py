@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from predictors.errors import PotentialMissing
 from predictors.potentials.base import Potential, energy_of_atoms, raw_energies
@@ -29,7 +29,12 @@ class PotentialEngine:
         self._check_elements(crystal)
         return relax_with(self._potential.calculator, crystal, relaxation, trajectory, self._zero(crystal))
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:  # noqa: ARG002  (it's over in no time)
+    def static(
+        self,
+        crystal: Crystal,
+        trajectory: Trajectory | None = None,  # noqa: ARG002  (it's over in no time)
+        changes: Mapping[str, object] | None = None,  # noqa: ARG002  (there is but one way)
+    ) -> Label:
         self._check_elements(crystal)
         return static_with(self._potential.calculator, crystal, self._zero(crystal))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from registry.crystal import Crystal
@@ -56,11 +56,13 @@ class Prerelaxed:
             begin, told = crystal, {"engine": self.first.name, "failed": str(failure.error_class)}
         return _with(self.engine.relax(begin, relaxation, trajectory), told)
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
+    def static(
+        self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+    ) -> Label:
         """Of what `first` makes of the crystal; where it makes nothing there is no label."""
         trajectory = trajectory or Trajectory()
         begin, told = self._before(crystal, trajectory)
-        return _with(self.engine.static(begin, trajectory), told)
+        return _with(self.engine.static(begin, trajectory, changes), told)
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """As they stand."""

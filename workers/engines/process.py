@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ GRACE_SECONDS = 5.0
 TAIL = 4000  # bytes of the log that are kept of a failure
 WATCHED = "workers.engines.watched"
 DISK_FULL = 74  # exit code of our programs, as of sysexits.h: what they would say went to the full disk, too
+HOST = re.sub(r"\W", "_", socket.gethostname())
+SCRATCH = re.compile(rf"lode-\w+-{HOST}-(\d+)-\w+")
 OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 
 
@@ -105,12 +109,23 @@ def class_of(ended: Ended) -> ErrorClass:
     return ErrorClass.KILLED if ended.signal in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP") else ErrorClass.BUG
 
 
+def _sweep(parent: Path) -> None:
+    """Remove our folders whose process has died without: they may hold wave functions of gigabytes."""
+    import psutil
+
+    for folder in parent.iterdir():
+        owner = SCRATCH.fullmatch(folder.name)
+        if owner and not psutil.pid_exists(int(owner[1])) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def scratch_folder(machine: Machine, name: str) -> Iterator[Path]:
-    """A folder of its own for one calculation, gone afterwards."""
+    """A folder of its own for one calculation, gone afterwards; and those of killed processes of this host with it."""
     if machine.scratch is not None:
         machine.scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"lode-{name}-", dir=machine.scratch))
+    _sweep(machine.scratch or Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"lode-{name}-{HOST}-{os.getpid()}-", dir=machine.scratch))
     try:
         yield folder
     finally:

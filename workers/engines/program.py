@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from registry.crystal import Crystal
-from registry.errors import UNPRINTABLE, LabelFailure
+from registry.errors import LabelFailure
 from workers.engines.base import Frame, Trajectory
 from workers.engines.process import Ended, class_of
 
@@ -68,17 +68,14 @@ def read_result(folder: Path, ended: Ended, program: str) -> dict[str, Any]:
     """What a program wrote. Raise LabelFailure with the class of what it says, or of how it ended."""
     path = folder / RESULT
     if not path.exists():
-        raise LabelFailure(class_of(ended), f"{program} {ended}", ended.signal, printable(ended.tail))
+        raise LabelFailure(class_of(ended), f"{program} {ended}", ended.signal, ended.tail)
     result: dict[str, Any] = json.loads(path.read_text())
     if "error_class" in result:
         said = result.get("log_tail", ended.tail) or ""
-        raise LabelFailure(result["error_class"], result["error"], result.get("signal"), printable(said) or None)
+        raise LabelFailure(
+            result["error_class"], result["error"], result.get("signal"), said or None, result.get("changes")
+        )
     return result
-
-
-def printable(text: str) -> str:
-    """The lines of a log as a database takes them."""
-    return "\n".join(UNPRINTABLE.sub("?", line) for line in text.splitlines())
 
 
 def frame_of(told: Mapping[str, Any], start: Crystal) -> Frame:

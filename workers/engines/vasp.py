@@ -104,9 +104,11 @@ class Vasp:
         settings = self._settings
         return float(settings["force_tolerance"]) if settings["workflow"] == MP else relaxation.force_tolerance
 
-    def static(self, crystal: Crystal, trajectory: Trajectory | None = None) -> Label:
+    def static(
+        self, crystal: Crystal, trajectory: Trajectory | None = None, changes: Mapping[str, object] | None = None
+    ) -> Label:
         job = job_of("static", crystal, None, self._settings)
-        return self._calculated(crystal, {**job, "changes": {}}, {}, trajectory or Trajectory())
+        return self._calculated(crystal, {**job, "changes": dict(changes or {})}, {}, trajectory or Trajectory())
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """NaN for those that fail."""
@@ -149,7 +151,7 @@ class Vasp:
             steps = Steps(folder / FRAMES, crystal, trajectory)
             command = [sys.executable, "-m", "workers.engines.vasp_run"]
             try:
-                ended = run(command, folder, folder / "log", steps.look, memory=self.machine.memory_of_one)
+                ended = run(command, folder, folder / "log", steps.look, memory=self.machine.memory)
             finally:
                 steps.keep()
             result = read_result(folder, ended, "vasp_run")

@@ -61,7 +61,7 @@ def _main() -> None:
         with chain.notes:
             result = chain.run()
     except Failed as failure:
-        result = failure.told
+        result = {**failure.told, "changes": chain.changes}
     write_result(result)
 
 
@@ -124,6 +124,7 @@ class Chain:
         run = _run(folder, tuple(self.job["command"]), self.settings, before)
         self.notes.follow(None)
         if run.error is not None:
+            self.changes[stage.name] = {"corrections": run.corrections}
             gave_up = not isinstance(run.error, ValidationError | ReturnCodeError)
             raise failure_of(stage.name, run, gave_up, _converged_electronic(folder))
         return _read(stage, run), run

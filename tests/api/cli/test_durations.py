@@ -16,7 +16,9 @@ def test_durations(text: str, seconds: float):
     assert Duration().convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "a day", "-5", "0", "0:00", "1:2:3:4", "12:5", "1e3", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "a day", "-5", "0", "0:00", "1:2:3:4", "12:5", "24:90:00", "10:60", "1-24:00:00", "1e3", "nan", "inf"]
+)
 def test_what_is_no_duration(text: str):
     with pytest.raises(click.BadParameter):
         Duration().convert(text, None, None)

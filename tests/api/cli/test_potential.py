@@ -55,6 +55,30 @@ def test_what_is_no_checkpoint_is_told(lode: Any, tmp_path: Path):
     assert not (tmp_path / "ours").exists()
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"engine": "chgnet-r2scan"},
+        {"engine": "gpaw"},
+        {"engine": "vasp", "settings": {"workflow": "r2scan"}},
+        {"engine": "vasp", "settings": {"incar": {"metagga": "R2SCAN"}}},
+    ],
+)
+def test_no_level_has_corrections_of_pbe_on_another_functional(table: dict[str, object]):
+    named = {"name": "ours", "functional": "PBE", "correction_scheme": "MP2020", **table}
+    with pytest.raises(SettingsError, match="MP2020"):
+        level_of(named)
+    assert level_of({**named, "correction_scheme": "none"}).name == "ours"
+
+
+def test_a_folder_that_holds_something_is_left_alone(lode: Any, checkpoint: str, tmp_path: Path):
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "notes").write_text("mine")
+    done = lode("potential", "store", checkpoint, str(tmp_path / "ours"))
+    assert "not empty" in str(done.exception)
+    assert [path.name for path in (tmp_path / "ours").iterdir()] == ["notes"]
+
+
 def test_a_level_of_a_potential_says_which():
     with pytest.raises(SettingsError, match="model, sha256"):
         level_of({"name": "ours", "engine": "sevennet", "functional": "PBE", "settings": {}})
@@ -65,7 +89,9 @@ def test_a_level_of_a_potential_says_which():
     [
         ({"task": "dance"}, "relax or static"),
         ({"prerelax": "nonsense"}, "names one of"),
+        ({"prerelax": "mp2018"}, "names one of"),
         ({"max_steps": 0}, "max_steps"),
+        ({"max_steps": 50.0}, "max_steps"),
         ({"force_tolerance": "small"}, "force_tolerance"),
         ({"force_tolerance": float("nan")}, "force_tolerance"),
     ],

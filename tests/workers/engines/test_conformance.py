@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,10 @@ def test_what_no_relaxation_can_mend_is_refused_before_the_first_step(
     label_engine: Engine, crystal: Crystal, error_class: ErrorClass
 ):
     trajectory = Trajectory()
-    with pytest.raises(LabelFailure) as failure:
-        label_engine.relax(crystal, Relaxation(0.05, 60), trajectory)
-    assert failure.value.error_class == error_class
+    for ask in (partial(label_engine.relax, relaxation=Relaxation(0.05, 60)), label_engine.static):
+        with pytest.raises(LabelFailure) as failure:
+            ask(crystal, trajectory=trajectory)
+        assert failure.value.error_class == error_class
     assert trajectory.frames == []
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workers.engines.process import TAIL, run
+from workers.engines.base import Machine
+from workers.engines.process import HOST, TAIL, run, scratch_folder
 from workers.engines.watched import processes_of
 
 FAMILY = """
@@ -126,3 +127,33 @@ def test_kill_9_leaves_no_orphan(tmp_path: Path, victim: str) -> None:
     os.kill(starter.pid if victim == "starter" else session, signal.SIGKILL)
     starter.wait(60)
     until(lambda: not alive(pids))
+
+
+@pytest.mark.parametrize(
+    ("words", "ranks"),
+    [
+        ((), 1),
+        (("mpirun", "-np", "4"), 4),
+        (("srun", "-n8", "--mem=0"), 8),
+        (("srun", "--ntasks=16"), 16),
+        (("mpiexec", "-n", "2", "-x", "A"), 2),
+        (("srun",), 3),
+    ],
+)
+def test_ranks_share_the_memory(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], ranks: int):
+    monkeypatch.setenv("SLURM_NTASKS", "3")
+    machine = Machine(mpi=words, memory=4800)
+    assert (machine.ranks, machine.memory_of_one) == (ranks, 4800 // ranks)
+
+
+def test_a_folder_that_a_killed_process_left_is_swept_away(tmp_path: Path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / f"lode-gpaw-{HOST}-{dead.pid}-abc"
+    others = tmp_path / "lode-gpaw-elsewhere-1-abc", tmp_path / f"lode-gpaw-{HOST}-{os.getpid()}-abc", tmp_path / "mine"
+    for folder in (left, *others):
+        folder.mkdir()
+    with scratch_folder(Machine(scratch=tmp_path), "vasp") as own:
+        assert not left.exists()
+        assert all(folder.exists() for folder in (own, *others))
+    assert not own.exists()
