@@ -107,7 +107,8 @@ def mg_si(registry: Registry) -> dict[str, Any]:
 
 
 def mgo(registry: Registry) -> dict[str, Any]:
-    registry.labelled("gpaw-pbe", 'reduced_formula="MgO"')
+    registry.lode("label", "--level", "gpaw-pbe", "--filter", 'reduced_formula="MgO"', "--ask-only")
+    registry.lode("worker", "run", "label", "--drain")  # without oxygen at this level there is no place on a hull
     ((volume,),) = registry.sql(
         "SELECT relaxed.volume / relaxed.nsites FROM material JOIN structure AS relaxed"
         " ON relaxed.id = final_structure_id WHERE reduced_formula = 'MgO' AND level = 'gpaw-pbe'"

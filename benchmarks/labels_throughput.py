@@ -3,10 +3,10 @@
 An embedded PostgreSQL of its own, with default settings. Known rock salts of eight atoms, shaken, 48 (with --quick 4),
 are selected at a level like LEVEL; a level of another name for each run, so that they are labelled anew.
 Runs alternate, one process and two, in turns of order (1 2 2 1 ...). The daemons start and load the potential with a
-label each; then the salts are selected, and the clock runs until the last is labelled. The aim is a ratio of 1.8
-between the medians. What else runs on the machine counts against two processes, so each run tells how many cores others
-used meanwhile; where there are undisturbed runs of both kinds, the medians are of those. Told as well are the CPU
-seconds that the engine took for a label, of which two processes beside each other should need no more than one.
+label each; then the salts are selected, and the clock runs until the last is labelled. The aim is a ratio of 1.8, the
+median over pairs of runs after each other. What else runs on the machine counts against two processes, so each run
+tells how many cores others used meanwhile; where there are undisturbed pairs, the median is of those. Told as well are
+the CPU seconds that the engine took for a label, of which two processes beside each other should need no more than one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -186,17 +186,18 @@ def measure(level: str, quick: bool) -> dict[str, Any]:
             timed(engine, level_for(engine, load_level(level), f"run {number}"), processes, ids)
             for number, processes in enumerate(order)
         ]
-    quiet = [run for run in runs if run["others"] <= UNDISTURBED]
-    undisturbed = {run["processes"] for run in quiet} == {1, 2}
-    counted = quiet if undisturbed else runs
-    one, two = (medians(counted, count, "labels_per_s") for count in (1, 2))
-    by_cpu = 2 * medians(counted, 1, "cpu_seconds_per_label") / medians(counted, 2, "cpu_seconds_per_label")
-    told = f"{len(quiet)} undisturbed runs" if undisturbed else "runs disturbed by others"
-    print(f"medians of {told}: {one:.2f} and {two:.2f} labels/s, two processes {two / one:.2f} times one (aim {AIM}); "
-          f"by the engine's CPU seconds {by_cpu:.2f} times")  # fmt: skip
-    ratios = {"ratio": round(two / one, 3), "ratio_by_cpu": round(by_cpu, 3), "undisturbed": undisturbed}
-    return {"one": one, "two": two, **ratios, "runs": runs}
+    pairs = [{run["processes"]: run for run in pair} for pair in zip(runs[::2], runs[1::2], strict=True)]
+    quiet = [pair for pair in pairs if all(run["others"] <= UNDISTURBED for run in pair.values())]
+    counted = quiet or pairs
+    ratio = median(counted, lambda pair: pair[2]["labels_per_s"] / pair[1]["labels_per_s"])
+    by_cpu = median(counted, lambda pair: 2 * pair[1]["cpu_seconds_per_label"] / pair[2]["cpu_seconds_per_label"])
+    told = f"{len(quiet)} undisturbed pairs of runs" if quiet else "pairs of runs disturbed by others"
+    print(f"median of {told}: two processes label {ratio:.2f} times as fast as one (aim {AIM}); by the engine's CPU "
+          f"seconds {by_cpu:.2f} times")  # fmt: skip
+    ratios = {"ratio": round(ratio, 3), "ratio_by_cpu": round(by_cpu, 3), "undisturbed": bool(quiet)}
+    return {**ratios, "runs": runs}
 
 
-def medians(runs: Sequence[dict[str, Any]], processes: int, figure: str) -> float:
-    return statistics.median(run[figure] for run in runs if run["processes"] == processes)
+def median(pairs: Sequence[dict[int, Any]], figure: Callable[[dict[int, Any]], float]) -> float:
+    """Of runs beside each other: the machine's own pace drifts from minute to minute."""
+    return statistics.median(figure(pair) for pair in pairs)
