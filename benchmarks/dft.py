@@ -172,7 +172,7 @@ def crystals(quick: bool) -> dict[str, Any]:
     }
 
 
-PARTS = {"mg-si": mg_si, "mgo": mgo, "na-cl": na_cl, "r2scan": r2scan}
+PARTS = {"mg-si": mg_si, "na-cl": na_cl, "r2scan": r2scan, "mgo": mgo}
 COSTS = """
 SELECT level.name, final.nsites, composition.reduced_formula, cpu_seconds, steps, gap, convergence->'kpoints'
 FROM calculation JOIN level ON level.id = level_id JOIN structure AS final ON final.id = final_structure_id

@@ -91,7 +91,7 @@ BEGIN
     GRANT UPDATE (structures, counts, finished_at) ON public.search TO lode_worker;
     GRANT UPDATE (promoted) ON public.model TO lode_worker;
     GRANT UPDATE (beat_at, stopped_at) ON public.worker TO lode_worker;
-    GRANT UPDATE (state, token, worker_id, lease_until, attempts, run_after, error_class, error)
+    GRANT UPDATE (state, token, worker_id, lease_until, attempts, run_after, error_class, error, failed_on)
         ON public.work TO lode_worker;
     GRANT DELETE ON public.work, public.unplaced TO lode_worker;
 END $$;

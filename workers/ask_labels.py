@@ -63,7 +63,8 @@ def ask_matching(session: Session, level: str, filter_: str, of: str | None = No
     if not ids:
         raise NotFound("no crystal of the registry passes the filter")
     name = f"labels at {level}"
-    return ask_labels(session, label_level(session, level), name, ids, {"name": name, "filter": filter_}, limit)
+    settings = {"name": name, "asked_for": len(ids), "filter": filter_}
+    return ask_labels(session, label_level(session, level), name, ids, settings, limit)
 
 
 def ask_labels(

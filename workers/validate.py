@@ -55,12 +55,11 @@ ORDER BY calculation.id
 
 LAST_ROUND = """
 SELECT round.id FROM round JOIN campaign ON campaign.id = campaign_id
-WHERE CASE WHEN CAST(:name AS text) IS NULL THEN jsonb_exists(round.settings, 'family')
-           AND NOT jsonb_exists(round.settings, 'validated_level')
-           ELSE name = :name END
+WHERE CASE WHEN CAST(:name AS text) IS NULL
+           THEN NOT jsonb_exists_any(round.settings, ARRAY['validated_level', 'asked_for']) ELSE name = :name END
 ORDER BY round.id DESC LIMIT 1
 """
-"""Without a name, none of those that only ask for labels at a second level (`workers.select_second`)."""
+"""Without a name, none of those that only ask for labels (`workers.select_second`, `workers.ask_labels`)."""
 
 
 def validate_textbook(session: Session, round_id: int) -> TextbookReport:

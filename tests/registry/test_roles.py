@@ -33,7 +33,17 @@ CHANGED = {
     "search": {"structures", "counts", "finished_at"},
     "model": {"promoted"},
     "worker": {"beat_at", "stopped_at"},
-    "work": {"state", "token", "worker_id", "lease_until", "attempts", "run_after", "error_class", "error"},
+    "work": {
+        "state",
+        "token",
+        "worker_id",
+        "lease_until",
+        "attempts",
+        "run_after",
+        "failed_on",
+        "error_class",
+        "error",
+    },
 }
 NOT_WRITTEN = {"level", "import", "reference_set"}
 
