@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -180,6 +181,18 @@ def test_a_program_that_is_not_there_is_a_missing_engine(engine: Engine):
     row = one_outcome(engine, Machine(mpi=("no-such-mpirun", "-np", "2")))
     assert row.error_class == ErrorClass.MISSING_ENGINE
     assert "no-such-mpirun" in str(row.error)
+
+
+@gpaw
+def test_two_ranks_find_the_energy_of_one():
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun: apt-get install openmpi-bin")
+    shipped = load_level("gpaw-pbe")
+    level = replace(shipped, settings={**shipped.settings, **COARSE})
+    words = ("mpirun", *(("--allow-run-as-root",) if os.geteuid() == 0 else ()), "--oversubscribe", "-np", "2")
+    alone, shared = (engine_of(level, Machine(mpi=mpi)).static(SILICON) for mpi in ((), words))
+    assert shared.energy == pytest.approx(alone.energy, abs=1e-4)
+    assert shared.forces == pytest.approx(alone.forces, abs=1e-3)
 
 
 @gpaw

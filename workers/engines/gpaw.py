@@ -59,6 +59,9 @@ DEFAULTS: Mapping[str, Any] = {
 """What a level may say otherwise."""
 
 
+PARALLEL = {"GPAW_MPI_BACKEND": "cgpaw"}
+"""Without this word GPAW refuses to run under MPI where Python itself, not `gpaw python`, is what MPI starts."""
+
 REMEDIES: Remedies = {
     ErrorClass.NOT_CONVERGED_ELECTRONIC: (
         {"mixer": {"name": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 100.0}, "max_electronic": 400},
@@ -118,8 +121,9 @@ class Gpaw:
             (folder / JOB).write_text(json.dumps({**job, "memory": self.machine.memory}))
             steps = Steps(folder / FRAMES, crystal, trajectory)
             command = [*self.machine.mpi, sys.executable, "-m", "workers.engines.gpaw_run"]
+            parallel = PARALLEL if self.machine.mpi else {}
             try:
-                ended = run(command, folder, folder / "log", steps.look, memory=self.machine.memory_of_one)
+                ended = run(command, folder, folder / "log", steps.look, parallel, self.machine.memory_of_one)
             finally:
                 steps.keep()
             result = read_result(folder, ended, "gpaw")
