@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from registry import embedded
+from registry import embedded, queue
 from registry.crystal import Crystal
 from registry.database import engine_for
 from registry.hull.level_rows import ensure_level
@@ -31,6 +31,7 @@ from registry.schema import upgrade
 from registry.states import CalculationState, ErrorClass, WorkState
 from tests.faults.processes import daemon, until
 from tests.faults.test_label_kill import SALT, SLOW
+from tests.registry.test_queue import other_host
 from tests.workers.standin import standin_level
 from tests.workers.test_label import calculations, select_for_label
 from workers.engines.base import Machine, engine_of
@@ -154,10 +155,11 @@ def full_disk() -> Iterator[Path]:
 @gpaw
 def test_a_full_disk_is_told_as_such_and_left_to_other_nodes(engine: Engine):
     silicon_level(engine)
+    other_host(engine, ["label"])
     with full_disk() as scratch:
         assert one_outcome(engine, Machine(scratch=scratch)).error_class == ErrorClass.DISK_FULL
         assert list(scratch.iterdir()) == []
-    assert [(row.state, row.failed_on is None) for row in rows(engine)] == [(WorkState.WAITING, False)]
+    assert [(row.state, row.failed_on) for row in rows(engine)] == [(WorkState.WAITING, [queue.HOST])]
 
 
 @gpaw
@@ -169,10 +171,11 @@ def test_a_cell_of_300_sites_on_a_small_node_is_left_to_larger_ones(engine: Engi
     coords = ((cells + SILICON.frac_coords) / [5, 5, 6]).reshape(-1, 3)
     large = Crystal(SILICON.lattice * [[5], [5], [6]], [14] * 300, coords)
     select_for_label(engine, level_id, large, formula="Si")
+    other_host(engine, ["label"])
     row = one_outcome(engine, Machine(memory=2**30))
     assert row.error_class == ErrorClass.OUT_OF_MEMORY
     assert "GiB at least" in str(row.error)
-    assert [(work.state, work.failed_on is None) for work in rows(engine)] == [(WorkState.WAITING, False)]
+    assert [(work.state, work.failed_on) for work in rows(engine)] == [(WorkState.WAITING, [queue.HOST])]
 
 
 @gpaw
