@@ -244,9 +244,7 @@ def test_a_single_point_is_told_what_to_do_otherwise(engine: Engine):
     assert [row.changes for row in calculations(engine)] == [{}, {"asked": {"optimizer": "FIRE"}}]
 
 
-def test_who_ends_before_the_first_step_leaves_nothing(engine: Engine, level_id: int):
-    select_for_label(engine, level_id, SWOLLEN)
-
+def stopped_at_once(engine: Engine) -> None:
     class Waiting(StandIn):
         def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
             loop.stop()
@@ -255,6 +253,11 @@ def test_who_ends_before_the_first_step_leaves_nothing(engine: Engine, level_id:
 
     loop = Loop(engine, [LabelDaemon(lambda _level: Waiting())], patience=0.0)
     loop.run()
+
+
+def test_who_ends_before_the_first_step_leaves_nothing(engine: Engine, level_id: int):
+    select_for_label(engine, level_id, SWOLLEN)
+    stopped_at_once(engine)
     assert calculations(engine) == []
     with Session(engine) as session:
         assert [row.attempts for row in session.scalars(select(Work))] == [0]
@@ -264,15 +267,7 @@ def test_hours_without_a_step_count(engine: Engine, level_id: int, monkeypatch: 
     """Else a row whose first step takes longer than any walltime would be tried for ever."""
     monkeypatch.setattr("workers.attempts.LONG", 0.0)
     select_for_label(engine, level_id, SWOLLEN)
-
-    class Waiting(StandIn):
-        def relax(self, crystal: Crystal, relaxation: Relaxation, trajectory: Trajectory) -> Label:
-            loop.stop()
-            trajectory.check()
-            raise AssertionError("it was let on")
-
-    loop = Loop(engine, [LabelDaemon(lambda _level: Waiting())], patience=0.0)
-    loop.run()
+    stopped_at_once(engine)
     assert [row.error_class for row in calculations(engine)] == [ErrorClass.WALLTIME]
     with Session(engine) as session:
         assert [row.attempts for row in session.scalars(select(Work))] == [1]

@@ -6,9 +6,6 @@ Each calculation is a program of its own (workers/engines/gpaw_run.py): whatever
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -23,6 +20,7 @@ from registry.hull.levels import load_level
 from registry.identity.composition import SYMBOLS
 from registry.states import ErrorClass
 from workers.engines.base import (
+    ENERGY_PER_ATOM,
     Label,
     Machine,
     Relaxation,
@@ -31,8 +29,7 @@ from workers.engines.base import (
     check_plausible,
     check_start,
 )
-from workers.engines.process import run, scratch_folder
-from workers.engines.program import FRAMES, JOB, Steps, frame_of, job_of, read_result
+from workers.engines.program import compute, job_of, single_energies
 from workers.engines.relaxation import left_over
 
 PROOF = ("cutoff", "kpoints", "metal", "electronic_steps")
@@ -58,6 +55,9 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What a level may say otherwise."""
 
+
+OF_META_GGA = (-100.0, 20.0)
+"""eV per atom: counted from atoms at PBE, cores included, another functional's energies lie far lower."""
 
 PARALLEL = {"GPAW_MPI_BACKEND": "cgpaw"}
 """Without this word GPAW refuses to run under MPI where Python itself, not `gpaw python`, is what MPI starts."""
@@ -103,44 +103,22 @@ class Gpaw:
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """NaN for those that fail."""
-        return [self._energy(crystal) for crystal in crystals]
-
-    def _energy(self, crystal: Crystal) -> float:
-        try:
-            return self.static(crystal).energy
-        except LabelFailure:
-            return float("nan")
+        return single_energies(self, crystals)
 
     def _calculated(
         self, crystal: Crystal, job: Mapping[str, Any], asked: Mapping[str, Any], trajectory: Trajectory
     ) -> Label:
         check_start(crystal)
         check_elements(crystal)
-        wall, before = time.perf_counter(), len(trajectory.frames)
-        with scratch_folder(self.machine, "gpaw") as folder:
-            (folder / JOB).write_text(json.dumps({**job, "memory": self.machine.memory}))
-            steps = Steps(folder / FRAMES, crystal, trajectory)
-            command = [*self.machine.mpi, sys.executable, "-m", "workers.engines.gpaw_run"]
-            parallel = PARALLEL if self.machine.mpi else {}
-            try:
-                ended = run(command, folder, folder / "log", steps.look, parallel, self.machine.memory_of_one)
-            finally:
-                steps.keep()
-            result = read_result(folder, ended, "gpaw")
-        last = frame_of(result, crystal)
-        check_plausible(last.crystal, last.energy)
-        return Label(
-            crystal=last.crystal,
-            energy=last.energy,
-            forces=last.forces,
-            stress=last.stress,
-            steps=max(0, len(trajectory.frames) - before - 1),
-            wall_seconds=time.perf_counter() - wall,
-            cpu_seconds=ended.cpu_seconds,
-            convergence={**left_over(last), **asked, **{name: result[name] for name in PROOF}},
-            datasets=datasets(crystal),
-            gap=result["gap"],
-        )
+        memory = {"memory": self.machine.memory, "limit": self.machine.memory_of_one}
+        job = {**job, **memory, "words": self.machine.mpi}
+        parallel = PARALLEL if self.machine.mpi else {}
+        found = compute(self.machine, "workers.engines.gpaw_run", job, crystal, trajectory, parallel)
+        functional = job["settings"]["xc"]
+        check_plausible(found.last.crystal, found.last.energy, ENERGY_PER_ATOM if functional == "PBE" else OF_META_GGA)
+        proof = {name: found.result[name] for name in PROOF}
+        convergence = {**left_over(found.last), **asked, **proof}
+        return Label(**found.common, convergence=convergence, datasets=datasets(crystal))
 
 
 @cache

@@ -11,9 +11,7 @@ went wrong. With MPI all ranks run it, the first one writes. The choices follow 
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ import psutil
 
 from registry.states import ErrorClass
 from workers.engines.base import MAX_VOLUME_CHANGE
-from workers.engines.process import DISK_FULL
-from workers.engines.program import FRAMES, JOB, write_result
+from workers.engines.program import FRAMES, JOB, ends_well, write_result
 from workers.engines.relaxation import optimizer_of
 
 METAL_GAP = 0.05  # eV; below, occupations are smeared as a metal's
@@ -46,12 +43,7 @@ class Failed(Exception):
 
 def main() -> None:
     """Do the job of this folder. What goes wrong is written down, and the program ends well; but for a full disk."""
-    try:
-        _main()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        os._exit(DISK_FULL)
+    ends_well(_main)
 
 
 def _main() -> None:

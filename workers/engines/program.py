@@ -6,8 +6,13 @@ ionic step, and result.json: a label, or the class of what went wrong.
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +20,8 @@ import numpy as np
 
 from registry.crystal import Crystal
 from registry.errors import LabelFailure
-from workers.engines.base import Frame, Trajectory
-from workers.engines.process import Ended, class_of
+from workers.engines.base import Engine, Frame, Machine, Trajectory
+from workers.engines.process import DISK_FULL, Ended, class_of, run, scratch_folder
 
 JOB, FRAMES, RESULT = "job.json", "frames.jsonl", "result.json"
 
@@ -56,6 +61,75 @@ def job_of(task: str, crystal: Crystal, start: Crystal | None, settings: Mapping
         "coords": begin.frac_coords.tolist(),
         "settings": dict(settings),
     }
+
+
+def ends_well(work: Callable[[], None]) -> None:
+    """Do a program's work; a full disk, to which nothing more can be written, is told by the exit code."""
+    try:
+        work()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(DISK_FULL)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a program has found: its whole result, the last step of it, and what every label says."""
+
+    result: dict[str, Any]
+    last: Frame
+    common: dict[str, Any]
+
+
+def compute(
+    machine: Machine,
+    module: str,
+    job: Mapping[str, Any],
+    crystal: Crystal,
+    trajectory: Trajectory,
+    environment: Mapping[str, str] | None = None,
+) -> Computed:
+    """Run a module of ours as a program in a folder of its own; each step goes into the trajectory as it comes.
+
+    job["words"]: before Python's own, as MPI's; job["limit"]: bytes of each process, None: whatever there is.
+    Raises LabelFailure, and what the trajectory's check raises.
+    """
+    wall, before = time.perf_counter(), len(trajectory.frames)
+    name = module.rpartition(".")[2]
+    with scratch_folder(machine, name) as folder:
+        (folder / JOB).write_text(json.dumps(job))
+        steps = Steps(folder / FRAMES, crystal, trajectory)
+        command = [*job.get("words", ()), sys.executable, "-m", module]
+        try:
+            ended = run(command, folder, folder / "log", steps.look, environment, job.get("limit"))
+        finally:
+            steps.keep()
+        result = read_result(folder, ended, name)
+    last = frame_of(result, crystal)
+    common = {
+        "crystal": last.crystal,
+        "energy": last.energy,
+        "forces": last.forces,
+        "stress": last.stress,
+        "gap": result["gap"],
+        "steps": max(0, len(trajectory.frames) - before - 1),
+        "wall_seconds": time.perf_counter() - wall,
+        "cpu_seconds": ended.cpu_seconds,
+    }
+    return Computed(result, last, common)
+
+
+def single_energies(engine: Engine, crystals: Sequence[Crystal]) -> list[float]:
+    """eV per cell of the crystals as they stand, one after the other; NaN for those that fail."""
+
+    def energy(crystal: Crystal) -> float:
+        try:
+            return engine.static(crystal).energy
+        except LabelFailure:
+            return float("nan")
+
+    return [energy(crystal) for crystal in crystals]
 
 
 def write_result(result: Mapping[str, Any]) -> None:

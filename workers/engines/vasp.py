@@ -6,10 +6,7 @@ Each calculation is a program of its own (workers/engines/vasp_run.py), which ru
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,8 +27,7 @@ from workers.engines.base import (
     check_plausible,
     check_start,
 )
-from workers.engines.process import run, scratch_folder
-from workers.engines.program import FRAMES, JOB, Steps, frame_of, job_of, read_result
+from workers.engines.program import compute, job_of, single_energies
 from workers.engines.relaxation import left_over
 from workers.engines.vasp_inputs import FUNCTIONALS, MP, R2SCAN, datasets, functional_of, potcar_files, potentials_of
 
@@ -112,13 +108,7 @@ class Vasp:
 
     def energies(self, crystals: Sequence[Crystal]) -> list[float]:
         """NaN for those that fail."""
-        return [self._energy(crystal) for crystal in crystals]
-
-    def _energy(self, crystal: Crystal) -> float:
-        try:
-            return self.static(crystal).energy
-        except LabelFailure:
-            return float("nan")
+        return single_energies(self, crystals)
 
     def _calculated(
         self, crystal: Crystal, job: dict[str, Any], asked: Mapping[str, Any], trajectory: Trajectory
@@ -135,42 +125,17 @@ class Vasp:
             "mesh_coords": crystal.frac_coords.tolist(),
             "resumed": job["coords"] != crystal.frac_coords.tolist() or job["lattice"] != crystal.lattice.tolist(),
         }
-        return self._run(crystal, job, {**asked, "potentials": symbols}, datasets(files), trajectory)
-
-    def _run(
-        self,
-        crystal: Crystal,
-        job: Mapping[str, Any],
-        asked: Mapping[str, Any],
-        hashes: Mapping[str, str],
-        trajectory: Trajectory,
-    ) -> Label:
-        wall, before = time.perf_counter(), len(trajectory.frames)
-        with scratch_folder(self.machine, "vasp") as folder:
-            (folder / JOB).write_text(json.dumps(job))
-            steps = Steps(folder / FRAMES, crystal, trajectory)
-            command = [sys.executable, "-m", "workers.engines.vasp_run"]
-            try:
-                ended = run(command, folder, folder / "log", steps.look, memory=self.machine.memory)
-            finally:
-                steps.keep()
-            result = read_result(folder, ended, "vasp_run")
-        self._seen["vasp"] = result["vasp"]
-        last = frame_of(result, crystal)
-        check_plausible(last.crystal, last.energy, ENERGIES[job["settings"]["workflow"]])
+        job |= {"limit": self.machine.memory}  # custodian, who parses it all, has as much as VASP
+        found = compute(self.machine, "workers.engines.vasp_run", job, crystal, trajectory)
+        self._seen["vasp"] = found.result["vasp"]
+        check_plausible(found.last.crystal, found.last.energy, ENERGIES[settings["workflow"]])
+        proof = {name: found.result[name] for name in PROOF}
         return Label(
-            crystal=last.crystal,
-            energy=last.energy,
-            forces=last.forces,
-            stress=last.stress,
-            steps=max(0, len(trajectory.frames) - before - 1),
-            wall_seconds=time.perf_counter() - wall,
-            cpu_seconds=ended.cpu_seconds,
-            convergence={**left_over(last), **asked, **{name: result[name] for name in PROOF}},
-            datasets=hashes,
-            gap=result["gap"],
-            changes=result["changes"],
-            incompatible=result["incompatible"],
+            **found.common,
+            convergence={**left_over(found.last), **asked, "potentials": symbols, **proof},
+            datasets=datasets(files),
+            changes=found.result["changes"],
+            incompatible=found.result["incompatible"],
         )
 
 

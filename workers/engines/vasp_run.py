@@ -6,9 +6,7 @@ that it is of this very run, converged, and by which inputs in the end. MPI star
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -24,8 +22,7 @@ from pymatgen.io.vasp.outputs import Vasprun
 from registry.crystal import Crystal
 from registry.states import ErrorClass
 from workers.engines.base import MAX_VOLUME_CHANGE
-from workers.engines.process import DISK_FULL
-from workers.engines.program import JOB, write_result
+from workers.engines.program import JOB, ends_well, write_result
 from workers.engines.vasp_changes import complaint, differences, kpoints_told
 from workers.engines.vasp_custodian import Run, run_vasp
 from workers.engines.vasp_faults import Failed, failure_of
@@ -47,12 +44,7 @@ from workers.engines.vasp_outputs import MISREAD, Notes, as_frame, gap_of, magne
 def main() -> None:
     """Do the job of this folder. What goes wrong is written down, and the program ends well; a full disk has a code."""
     warnings.simplefilter("ignore")  # pymatgen's, of runs that aren't converged and of potentials that it doesn't know
-    try:
-        _main()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        os._exit(DISK_FULL)
+    ends_well(_main)
 
 
 def _main() -> None:
